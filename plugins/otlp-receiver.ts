@@ -20,6 +20,7 @@ import {
   type BodyLimits,
 } from "./otlp-receiver/request-body.ts";
 import {
+  chargeSender,
   checkNotEnded,
   JSON_TYPE,
   PROTOBUF,
@@ -271,9 +272,12 @@ class OtlpReceiver implements Receiver {
         throw new RequestRejection(415, text);
       }
       if (this.#inFlight.isDraining) throw stoppingRejection();
+      const { http } = this.#host;
+      chargeSender(http, request, 0);
       if (path !== PATH) return await this.#forwarder.handle(path, request, response);
       const body = await readBody(request, this.#limits, this.#budget);
       checkNotEnded(access);
+      chargeSender(http, request, body.length);
       const ingested = await this.#ingest(body, type, access);
       this.#metrics.report(ingested, {
         address: request.socket.remoteAddress,

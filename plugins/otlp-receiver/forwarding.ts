@@ -8,7 +8,7 @@ import {
   type RequestUrl,
 } from "tailgate/plugin";
 import { withBody, type BodyBudget } from "./request-body.ts";
-import { RequestRejection } from "./response.ts";
+import { chargeSender, RequestRejection } from "./response.ts";
 
 /** The paths of the signals other than logs. */
 export const FORWARDED_SIGNALS: ReadonlyMap<string, string> = new Map([
@@ -53,13 +53,14 @@ export class SignalForwarder {
     if (to === null) throw notForwarded(signal);
     try {
       const target = requestUrl(withPath(to, path));
-      await withBody(request, { bytesMax: bodyBytesMax, budget }, (body) =>
-        withSignals(
+      await withBody(request, { bytesMax: bodyBytesMax, budget }, (body) => {
+        chargeSender(this.#host.http, request, body.length);
+        return withSignals(
           [this.#stop.signal],
           (abort) => this.#exchange(target, request, { body, abort }, response),
           RESPONSE_TIMEOUT_MS,
-        ),
-      );
+        );
+      });
       const { statusCode: status } = response;
       this.#count(1, { signal, status: String(status) });
       if (status < 400) return;

@@ -11,7 +11,13 @@ import { setImmediate } from "node:timers";
 import type { AddressedRequest, HostTls, ReceiverHost } from "tailgate/plugin";
 import { GrpcCall, parseGrpcTimeout, readGrpcCoding, readMessage } from "./grpc-call.ts";
 import type { BodyBudget, BodyLimits } from "./request-body.ts";
-import { checkNotEnded, RequestRejection, stoppingRejection, toRejection } from "./response.ts";
+import {
+  chargeSender,
+  checkNotEnded,
+  RequestRejection,
+  stoppingRejection,
+  toRejection,
+} from "./response.ts";
 import { INGEST_SCOPES } from "./scopes.ts";
 import { InFlightRequests, listen, type OtlpRequestMetrics } from "./server.ts";
 
@@ -150,6 +156,8 @@ export class GrpcServer {
     const coding = readGrpcCoding(headers["grpc-encoding"] as string | undefined);
     const timeoutMs = parseGrpcTimeout(headers["grpc-timeout"] as string | undefined);
     if (this.#inFlight.isDraining) throw stoppingRejection();
+    const { http, intake } = this.#host;
+    chargeSender(http, sender, 0);
     const arrival = setTimeout(() => call.reject(timedOut(requestTimeoutMs)), requestTimeoutMs);
     const deadline =
       timeoutMs === undefined
@@ -158,9 +166,10 @@ export class GrpcServer {
     try {
       const message = await readMessage(stream, coding, limits, budget);
       clearTimeout(arrival);
-      const access = this.#host.http.accessOf(sender);
+      const access = http.accessOf(sender);
       checkNotEnded(access);
-      const ingested = await this.#host.intake.otlpProtobuf(message, access);
+      chargeSender(http, sender, message.length);
+      const ingested = await intake.otlpProtobuf(message, access);
       metrics.report(ingested, {
         address: stream.session?.socket.remoteAddress,
         userAgent: headers["user-agent"],

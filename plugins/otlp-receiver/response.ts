@@ -6,6 +6,8 @@ import {
   type HostLogger,
   type Ingested,
   type RouteRefusal,
+  type AddressedRequest,
+  type HostHttp,
 } from "tailgate/plugin";
 import { INGEST_SCOPES } from "./scopes.ts";
 
@@ -126,6 +128,15 @@ export function checkNotEnded({ signal }: Access): void {
   const headers = { "WWW-Authenticate": 'Bearer realm="tailgate", error="invalid_token"' };
   const text = "The credentials were revoked or expired while the request arrived.";
   throw new RequestRejection(401, text, { headers });
+}
+
+/**
+ * Charges a body to the rate limits of its sender; 0 before the body is read.
+ * @throws RequestRejection 429
+ */
+export function chargeSender(http: HostHttp, request: AddressedRequest, bytes: number): void {
+  const refusal = http.charge(request, bytes);
+  if (refusal !== undefined) throw RequestRejection.of(refusal);
 }
 
 export function stoppingRejection(): RequestRejection {

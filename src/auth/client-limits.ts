@@ -68,7 +68,7 @@ export class ClientLimits {
     const ofPrincipal =
       principal === undefined ? 0 : (this.#byPrincipal?.waitMs(principal, nowMs) ?? 0);
     if (ofPrincipal > 0) {
-      const why = `${principal} sends more than ${this.#byPrincipal!.perSecond} bytes per second on average (auth.limits.max_ingest_bytes_per_second).`;
+      const why = `${principal} sends more than ${this.#byPrincipal!.perSecond} bytes per second on average (auth.max_ingest_bytes_per_second_per_principal).`;
       return this.#refuse("principal_ingest", why, ofPrincipal / 1000);
     }
     const ofAddress = address === undefined ? 0 : (this.#byAddress?.waitMs(address, nowMs) ?? 0);
@@ -89,7 +89,7 @@ export class ClientLimits {
   begin(client: LimitedClient, kind: "request" | "websocket"): RouteRefusal | undefined {
     const { principal } = client;
     if (principal !== undefined && this.#connections?.isFull(principal) === true) {
-      const why = `All ${this.#connections.max} connections of ${principal} are in use (auth.limits.max_connections).`;
+      const why = `All ${this.#connections.max} connections of ${principal} are in use (auth.max_connections_per_principal).`;
       return this.#refuse("principal_connections", why, CONNECTION_RETRY_SECONDS);
     }
     const address = kind === "websocket" && client.address ? networkOf(client.address) : undefined;

@@ -85,6 +85,9 @@ export interface Config {
 export interface AuthConfig {
   /** The absolute path of the tokens file; undefined for the default path. */
   readonly tokensFile: string | undefined;
+  readonly connectionsPerPrincipalMax: number | undefined;
+  /** The average rate of ingest of one principal, in bytes after decompression. */
+  readonly ingestBytesPerSecondPerPrincipal: number | undefined;
   /** Users whom a trusted proxy has authenticated; undefined if there are none. */
   readonly proxy?: ProxyUsersConfig | undefined;
 }
@@ -119,6 +122,9 @@ export interface HttpConfig {
   /** The maximum number of open connections to one port, without WebSockets. */
   readonly connectionsMax: number;
   readonly connectionsPerAddressMax: number;
+  readonly webSocketsPerAddressMax: number | undefined;
+  /** The average rate of ingest of one address, in bytes after decompression. */
+  readonly ingestBytesPerSecondPerAddress: number | undefined;
   /** The memory of all responses that clients have not read yet, in bytes. */
   readonly answerBytesMax: number;
   /** How long a client may read nothing of its response. */
@@ -233,7 +239,7 @@ async function resolveSettings(
     auditLoggers: checked.audit_loggers,
     allowedHosts: checked.allowed_hosts,
     trustsDefaultOrigins: checked.trust_default_origins,
-    auth: checked.auth && { tokensFile, proxy: proxyUsersConfig(checked.auth.proxy) },
+    auth: checked.auth && authConfig(checked.auth, tokensFile),
     basePath: checked.base_path,
     trustedProxies: checked.trusted_proxies,
     http: httpConfig(checked.http),
@@ -308,10 +314,25 @@ function filesAsOptions({ certificate, key, clientCa }: TlsFiles): Mapping {
   return { certificate, key, client_ca: clientCa };
 }
 
+function authConfig(
+  checked: z.output<typeof authSchema>,
+  tokensFile: string | undefined,
+): AuthConfig {
+  return {
+    tokensFile,
+    connectionsPerPrincipalMax: checked.max_connections_per_principal ?? undefined,
+    ingestBytesPerSecondPerPrincipal:
+      checked.max_ingest_bytes_per_second_per_principal ?? undefined,
+    proxy: proxyUsersConfig(checked.proxy),
+  };
+}
+
 function httpConfig(checked: z.output<typeof httpSchema>): HttpConfig {
   return {
     connectionsMax: checked.max_connections,
     connectionsPerAddressMax: checked.max_connections_per_address,
+    webSocketsPerAddressMax: checked.max_websockets_per_address ?? undefined,
+    ingestBytesPerSecondPerAddress: checked.max_ingest_bytes_per_second_per_address ?? undefined,
     answerBytesMax: checked.max_answer_bytes,
     writeTimeoutMs: 1000 * checked.write_timeout_seconds,
     searchesMax: checked.max_searches,

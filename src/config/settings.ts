@@ -100,6 +100,22 @@ export const httpSchema = z.strictObject({
     .describe(
       "The same for one remote address. All clients behind a proxy or a tunnel share one address.",
     ),
+  max_websockets_per_address: z
+    .int()
+    .min(1)
+    .nullable()
+    .default(null)
+    .describe(
+      "Maximum number of WebSockets of one remote address; further ones are rejected with 429 and Retry-After. An IPv6 network (/64) counts as one address. null: no limit but that of the exporter `websocket`.",
+    ),
+  max_ingest_bytes_per_second_per_address: z
+    .int()
+    .min(1024)
+    .nullable()
+    .default(null)
+    .describe(
+      "How much one remote address may send over OTLP on average, in bytes after decompression. Bursts of five seconds and single requests may exceed it; then requests are answered with 429 and Retry-After, over gRPC with RESOURCE_EXHAUSTED, until the average is reached again. null: no limit.",
+    ),
   max_answer_bytes: z
     .int()
     .min(1 << 20)
@@ -172,6 +188,22 @@ export const authSchema = z.strictObject({
     .optional()
     .describe(
       "Path of the file with the hashes of tokens. Nobody but its owner may write to it, and others must not be able to read it. Default: `tailgate/tokens.json` under XDG_CONFIG_HOME or ~/.config.",
+    ),
+  max_connections_per_principal: z
+    .int()
+    .min(1)
+    .nullable()
+    .default(null)
+    .describe(
+      "Maximum number of WebSockets, concurrent requests to the main port, and connections to the OTLP/HTTP port that one token, user or certificate may have; further requests are answered with 429 and Retry-After. null: no limit.",
+    ),
+  max_ingest_bytes_per_second_per_principal: z
+    .int()
+    .min(1024)
+    .nullable()
+    .default(null)
+    .describe(
+      "How much one token, user or certificate may send over OTLP on average, like `http.max_ingest_bytes_per_second_per_address`. null: no limit.",
     ),
 });
 

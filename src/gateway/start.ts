@@ -133,6 +133,7 @@ async function start(
     log,
     keepsAlive,
     authenticator: auth?.authenticator,
+    principalLimits: config.auth,
     suppressedLines: () => lineLimiter(write).suppressed,
   });
   const auditKey = await openAuditKey(config, write);

@@ -40,6 +40,12 @@ export interface HostHttp {
   /** Returns who makes a request that was admitted to a route or an upgrade, or by {@link refusalOf}. */
   accessOf(request: AddressedRequest): Access;
   /**
+   * Charges an ingested body, after decompression, to the rate limits of the request's principal and address. Returns why
+   * the sender has to wait, and charges nothing then. Call it with 0 before the body is read, to reject early a
+   * sender that has to wait.
+   */
+  charge(request: AddressedRequest, bytes: number): RouteRefusal | undefined;
+  /**
    * Applies the gateway's limits to a server of the receiver's own; call it before the server listens. They are the number
    * of connections and, for HTTP/1, how long a client may read nothing of its response.
    */

@@ -28,7 +28,7 @@ test("a principal that sends too much waits as long as it is told, at whatever a
   const other = { ...CI, address: "10.0.0.8" };
   expect(limits.charge(other, 0, 1)).toEqual({
     status: 429,
-    text: "token:ci sends more than 1000 bytes per second on average (auth.limits.max_ingest_bytes_per_second). Retry in 3 s.",
+    text: "token:ci sends more than 1000 bytes per second on average (auth.max_ingest_bytes_per_second_per_principal). Retry in 3 s.",
     headers: { "Retry-After": "3" },
   });
   expect(limits.charge({ ...CI, principal: "token:edge" }, 100, 1)).toBeUndefined();
@@ -66,7 +66,7 @@ test("connections of a principal and WebSockets of an address are counted until 
   expect(limits.begin(CI, "request")).toBeUndefined();
   expect(limits.begin(CI, "websocket")).toBeUndefined();
   expect(limits.begin(CI, "request")?.text).toBe(
-    "All 2 connections of token:ci are in use (auth.limits.max_connections). Retry in 5 s.",
+    "All 2 connections of token:ci are in use (auth.max_connections_per_principal). Retry in 5 s.",
   );
   const neighbor = { ...CI, principal: "token:edge" };
   expect(limits.begin(neighbor, "websocket")?.text).toBe(

@@ -103,6 +103,7 @@ function watching(host: Host, upgraded: (socket: Socket) => void): Host {
       refusalOf: (request) => host.http.refusalOf(request),
       accessOf: (request) => host.http.accessOf(request),
       rejected: (request, rejection) => host.http.rejected(request, rejection),
+      charge: (request, bytes) => host.http.charge(request, bytes),
       protect: (server) => host.http.protect(server),
       upgrade: (path, handler) =>
         host.http.upgrade(path, (request, socket, head) => {

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
-import { HTTP_DEFAULTS, type HttpConfig } from "../../config/config.ts";
+import { HTTP_DEFAULTS, type AuthConfig, type HttpConfig } from "../../config/config.ts";
 import type { GatewayView } from "../../gateway/status.ts";
 import { STATUS_CODES } from "../../plugin/http.ts";
 import type {
@@ -28,10 +28,12 @@ import { destinationOf, pathAt, rejectionAt, type Destination } from "./base-pat
 import { Connections, type ConnectionLimits } from "./connections.ts";
 import { dashboardEndpoints, dashboardPaths } from "./dashboard.ts";
 import type { Authenticator } from "../../auth/authenticator.ts";
+import { ClientLimits } from "../../auth/client-limits.ts";
 import { OPEN_ACCESS } from "../../plugin/access.ts";
 import { Forwarding, publicBase } from "../../auth/public-base.ts";
 import { Guard, originForm, pathOf } from "./guard.ts";
 import { HEALTH_PATH, liveness, READINESS_PATH, readiness } from "./health.ts";
+import { LimitedClients } from "./limited-clients.ts";
 import { createListeners, type ListenAddress, type Listener } from "./listeners.ts";
 import { Rejections } from "./rejections.ts";
 import { ResponseBudget } from "./response-budget.ts";
@@ -73,6 +75,11 @@ const ACCESS_CODES: Readonly<Partial<Record<RouteRefusal["status"], ErrorCode>>>
 const STOPPING: RouteRefusal = { status: 503, text: "The gateway is stopping." };
 const STARTING: RouteRefusal = { status: 503, text: "The gateway is starting." };
 
+type PrincipalLimits = Pick<
+  AuthConfig,
+  "connectionsPerPrincipalMax" | "ingestBytesPerSecondPerPrincipal"
+>;
+
 export interface HttpServerOptions extends ListenAddress {
   readonly tls?: ServerTls | undefined;
   /** How long browsers that used TLS must use nothing else for this host name; default: 0, no such rule. */
@@ -89,6 +96,8 @@ export interface HttpServerOptions extends ListenAddress {
   readonly keepsAlive?: boolean;
   /** Undefined: everyone may do everything. */
   readonly authenticator?: Authenticator | undefined;
+  /** The limits of one principal; default: none. */
+  readonly principalLimits?: PrincipalLimits | undefined;
   /** Returns how many lines of the gateway's log were suppressed, for /metrics. */
   readonly suppressedLines?: () => number;
 }
@@ -113,6 +122,7 @@ export class HttpServer {
   readonly #forwarding: Forwarding;
   readonly #limits: HttpConfig & ConnectionLimits;
   readonly #connections: Connections;
+  readonly #clients: LimitedClients;
   readonly #budget: ResponseBudget;
   readonly #rejections: Rejections;
   readonly #requests = new RequestMetrics();
@@ -147,6 +157,14 @@ export class HttpServer {
     this.#limits = { ...HTTP_DEFAULTS, ...options.limits };
     this.#rejections = new Rejections(log);
     this.#connections = new Connections(this.#limits, log, this.#rejections);
+    const { principalLimits } = options;
+    const limits = new ClientLimits({
+      principalConnectionsMax: principalLimits?.connectionsPerPrincipalMax,
+      principalIngestBytesPerSecond: principalLimits?.ingestBytesPerSecondPerPrincipal,
+      addressWebSocketsMax: this.#limits.webSocketsPerAddressMax,
+      addressIngestBytesPerSecond: this.#limits.ingestBytesPerSecondPerAddress,
+    });
+    this.#clients = new LimitedClients(limits, (request) => this.#accessOf(request));
     this.#budget = new ResponseBudget(this.#limits.answerBytesMax);
     this.#upgrades = new UpgradeTable(log, (request, status, reason) =>
       this.#countUpgrade(request, status, reason),
@@ -159,7 +177,11 @@ export class HttpServer {
       refusal: (request, access) => this.#refusalOf(request, access)?.text,
       refusalOf: (request, access) => this.#refusalOf(request, access),
       accessOf: (request) => this.#accessOf(request),
-      protect: (server) => this.#connections.watch(server),
+      charge: (request, bytes) => this.#clients.charge(request, bytes),
+      protect: (server) => {
+        this.#connections.watch(server);
+        this.#clients.watch(server);
+      },
       rejected: (request, rejection) => this.#rejections.add(request, rejection),
     };
   }
@@ -179,7 +201,8 @@ export class HttpServer {
       const rejection =
         this.#rejection(request, path) ??
         rejectionAt(destination, this.#forwarding.basePath) ??
-        this.#authenticationRefusal(request, access);
+        this.#authenticationRefusal(request, access) ??
+        (this.#upgrades.has(path) ? this.#clients.beginWebSocket(request, socket) : undefined);
       request.url = destination.target;
       this.#upgrades.handle(request, socket, head, rejection);
     });
@@ -193,6 +216,7 @@ export class HttpServer {
     const parts = [
       this.#forwarding,
       this.#connections,
+      this.#clients,
       this.#budget,
       queue,
       this.#longPolling,
@@ -292,9 +316,11 @@ export class HttpServer {
       this.#countRequest(request, response, { path, startedAtMs, socket });
     });
     const routes = this.#routes.at(path);
+    const access = this.#routeAccess(routes, path, request.method!);
     const rejection =
       this.#rejection(request, path) ??
-      this.#authenticationRefusal(request, this.#routeAccess(routes, path, request.method!));
+      this.#authenticationRefusal(request, access) ??
+      (access === "public" ? undefined : this.#clients.beginRequest(request, response));
     request.url = destination.target;
     // Whether the client sends its body after a rejection, and so where its next request starts, is unknown.
     if (isWaiting && rejection) response.setHeader("Connection", "close");
@@ -425,7 +451,11 @@ export class HttpServer {
     request: AddressedRequest,
     access: RouteAccess = DEFAULT_ACCESS,
   ): RouteRefusal | undefined {
-    return this.#guardRejection(request) ?? this.#authenticationRefusal(request, access);
+    return (
+      this.#guardRejection(request) ??
+      this.#authenticationRefusal(request, access) ??
+      this.#clients.beginConnection(request)
+    );
   }
 
   #authenticationRefusal(request: AddressedRequest, access: RouteAccess): RouteRefusal | undefined {

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { Envelope, JsonValue } from "tailgate";
 import { TailgateError } from "tailgate";
 import { parseFilter, type FilterQuery } from "tailgate/plugin";
+import { parseAccessFilter } from "../src/wire/filter.ts";
 
 interface Extras {
   readonly [name: string]: JsonValue;
@@ -249,6 +250,32 @@ describe("pasted text", () => {
     const names = ["logger", "action", "instance_id", "service", "trace_id", "span_id"];
     for (const name of names) expect(isMatch(`${name}:x`, messageWith(`${name}:x`))).toBe(false);
     expect(isMatch("instance_id:x", envelopeOf({ instance_id: "x" }, "audit_log"))).toBe(true);
+  });
+});
+
+describe("a filter that limits what may be read", () => {
+  const matches = (q: string, data: Record<string, JsonValue>): boolean => {
+    const envelope = envelopeOf(data);
+    const records = {
+      type: () => envelope.type,
+      level: () => envelope.data.level,
+      logger: () => envelope.data.logger,
+      envelope: () => envelope,
+    };
+    return parseAccessFilter(q).matches(records, 0);
+  };
+
+  test("does not match a record that contains the text of a field term", () => {
+    expect(matches("tenant:acme", { tenant: "acme" })).toBe(true);
+    expect(matches("tenant:acme", { tenant: "other", note: "tenant:acme" })).toBe(false);
+    expect(matches("-tenant:acme", { tenant: "other", note: "tenant:acme" })).toBe(true);
+    expect(matches('acme "a b"', { note: "acme a b" })).toBe(true);
+  });
+
+  test("matches everything if it is empty, and rejects what other filters reject", () => {
+    expect(matches("", {})).toBe(true);
+    expect(() => parseAccessFilter("level:x")).toThrow(TailgateError);
+    expect(() => parseAccessFilter("x".repeat(4097))).toThrow(TailgateError);
   });
 });
 

@@ -2,7 +2,7 @@
 
 import type { Access, AddressedRequest, RouteRefusal } from "../plugin/index.ts";
 import { parseScopes, type AccessScope } from "../wire/access-scopes.ts";
-import { bothFilters, parseFilter, type Filter } from "../wire/filter.ts";
+import { bothFilters, parseAccessFilter, parseFilter, type Filter } from "../wire/filter.ts";
 
 /** One way to authenticate. All of them are synchronous: nothing happens between a request and the decision about it. */
 export interface AuthMethod {
@@ -44,7 +44,7 @@ export const ANONYMOUS: Access = {
  */
 export function grantedAccess(principal: string, grant: Grant, signal?: AbortSignal): Access {
   const scopes = parseScopes(grant.scopes);
-  const filter = bothFilters(typesFilter(scopes), parseFilter({ q: grant.filter }));
+  const filter = bothFilters(typesFilter(scopes), parseAccessFilter(grant.filter ?? ""));
   return { principal, scopes, filter, signal };
 }
 

@@ -8,7 +8,7 @@ import { userConfigFile } from "../runtime/config-dir.ts";
 import { setTimeout } from "../runtime/timers.ts";
 import { parseScopes } from "../wire/access-scopes.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
-import { parseFilter } from "../wire/filter.ts";
+import { parseAccessFilter } from "../wire/filter.ts";
 
 const FILE_BYTES_MAX = 4 << 20;
 
@@ -236,7 +236,7 @@ function parseTokens(text: string): StoredToken[] {
     ids.add(id);
     names.add(name);
     parseScopes(scopes);
-    if (filter !== undefined) parseFilter({ q: filter });
+    if (filter !== undefined) parseAccessFilter(filter);
   }
   return tokens;
 }

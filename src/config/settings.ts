@@ -2,7 +2,7 @@ import { PATH_PREFIX } from "../runtime/path-prefix.ts";
 import { parseNetwork } from "../runtime/networks.ts";
 import { AUDIT_LOGGER, LEVELS, rankOfName, type Level } from "../wire/envelope.ts";
 import { ACCESS_SCOPES } from "../wire/access-scopes.ts";
-import { parseFilter } from "../wire/filter.ts";
+import { parseAccessFilter } from "../wire/filter.ts";
 import { z, type OptionSchema } from "../plugin/index.ts";
 import type { Section } from "./built-ins.ts";
 
@@ -407,7 +407,7 @@ function withoutSlash(text: string): string {
 
 function isFilter(text: string): boolean {
   try {
-    parseFilter({ q: text });
+    parseAccessFilter(text);
     return true;
   } catch {
     return false;

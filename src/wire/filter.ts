@@ -121,6 +121,26 @@ export function parseFilter(query: FilterQuery): Filter {
   if (query.level) terms.push(levelTerm(query.level));
   if (query.logger) terms.push(loggerTerm(query.logger));
   if (query.q) terms.push(...parseTerms(query.q).map(createTerm));
+  return filterOf(terms);
+}
+
+/**
+ * Parses the filter that limits what a principal may read. In it, `name:value` compares the field only: whoever writes logs
+ * decides which texts they contain, and must not decide who may read them.
+ * @throws TailgateError FILTER_INVALID
+ */
+export function parseAccessFilter(q: string): Filter {
+  checkFilterLength({ q });
+  const terms = parseTerms(q).map((term) => (term.name === undefined ? term : withoutText(term)));
+  return filterOf(terms.map(createTerm));
+}
+
+function withoutText(term: ParsedTerm): ParsedTerm {
+  return { ...term, text: undefined };
+}
+
+/** @throws TailgateError FILTER_INVALID if there are too many terms. */
+function filterOf(terms: readonly Term[]): Filter {
   if (terms.length === 0) return MATCH_ALL;
   if (terms.length > FILTER_TERMS_MAX) {
     throw limitExceeded(`The filter has ${terms.length} terms`, FILTER_TERMS_MAX);

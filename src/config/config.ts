@@ -35,6 +35,7 @@ import {
 } from "./validation.ts";
 import type { EnvelopeType, Level } from "../wire/envelope.ts";
 import { TailgateError } from "../wire/errors.ts";
+import { followServiceLink } from "../runtime/log-dir.ts";
 import { checkPackage } from "../runtime/package.ts";
 import type { TlsFiles } from "../tls/tls-files.ts";
 import type { ReceiverDefinition, z } from "../plugin/index.ts";
@@ -225,7 +226,7 @@ async function resolveSettings(
     problems.add(place(["port"]), "null needs listen: else nothing could reach the gateway");
   }
   const tls = checked.tls && tlsConfig(checked.tls, directory);
-  const logDir = resolve(sources.cwd, checked.log_dir);
+  const logDir = followServiceLink(resolve(sources.cwd, checked.log_dir), sources.env);
   const auditKeyFile = checked.audit_key_file && resolve(sources.cwd, checked.audit_key_file);
   const tokensFile = checked.auth?.tokens_file && resolve(sources.cwd, checked.auth.tokens_file);
   return {

@@ -6,6 +6,7 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  realpathSync,
   statfsSync,
   statSync,
   writeFileSync,
@@ -17,6 +18,22 @@ import { TailgateError, textOf } from "../wire/errors.ts";
 
 /** The prefix of the journal's files: journal.db, journal.lock and so on. */
 export const JOURNAL_PREFIX = "journal.";
+
+/**
+ * Returns the real path of a log directory that systemd has made for the service: with `DynamicUser=yes` its path is a
+ * symbolic link into a directory that only root can change. Any other path is returned as it is.
+ */
+export function followServiceLink(
+  path: string,
+  { LOGS_DIRECTORY = "" }: NodeJS.ProcessEnv,
+): string {
+  if (!LOGS_DIRECTORY.split(":").includes(path)) return path;
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
+}
 
 /**
  * Ensures that the log directory exists and is safe to write to: owned by this user, not a symbolic link, not writable by
@@ -78,7 +95,7 @@ async function checkSafe(path: string, stats: Stats): Promise<void> {
 export function restoreLogDir(path: string): void {
   let failure: unknown;
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeDirectorySync(path);
   } catch (error) {
     failure = error;
   }
@@ -158,6 +175,23 @@ async function makeDirectory(path: string): Promise<void> {
   if (parent === path) throw failure;
   await makeDirectory(parent);
   await throwUnlessDirectory(await tryMkdir(path), path);
+}
+
+/**
+ * Creates the directory and its missing parents, unless it exists. (Node's own `recursive` option never returns in a
+ * directory that was removed, such as the volume of a container.)
+ */
+function makeDirectorySync(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST") return;
+    const parent = dirname(path);
+    if (code !== "ENOENT" || parent === path) throw error;
+    makeDirectorySync(parent);
+    mkdirSync(path, { mode: 0o700 });
+  }
 }
 
 async function tryMkdir(path: string): Promise<NodeJS.ErrnoException | undefined> {

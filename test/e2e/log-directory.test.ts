@@ -3,7 +3,7 @@
 import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { volatileNotice } from "../../src/runtime/log-dir.ts";
+import { restoreLogDir, volatileNotice } from "../../src/runtime/log-dir.ts";
 import { startCli } from "../harness/program.ts";
 import { RestartedGateway } from "../harness/restarted-gateway.ts";
 
@@ -38,6 +38,11 @@ test.each(["sqlite", "memory"] as const)(
     await gateway.kill();
   },
 );
+
+test("a log directory in a directory that nothing can be created in is an error", () => {
+  // As in the volume of a container that was removed: the parent exists, and creating in it fails with ENOENT.
+  expect(() => restoreLogDir("/proc/self/tailgate/logs")).toThrow(/cannot be created \(ENOENT/);
+});
 
 const AUDIT = "orchestrator.audit";
 

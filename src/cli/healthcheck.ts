@@ -25,8 +25,8 @@ Examples:
   tailgate healthcheck --config /etc/tailgate/tailgate.yaml --wait 60
   tailgate healthcheck --url https://logs.example.com
 
-It asks /readyz, which needs no token. Without --url it asks the address in the configuration, and the environment
-counts as for \`tailgate run\`. A certificate is not verified if the address comes from the configuration or is a loopback
+It asks /readyz, which needs no token. Without --url it asks the address or the socket in the configuration, and the
+environment counts as for \`tailgate run\`. A certificate is not verified if the address comes from the configuration or is a loopback
 address: it is the public name's, and nothing secret is sent.
 
 Exit codes: 0 if the gateway is ready, 1 if it is not or does not answer; in both cases it prints one line.`;
@@ -64,11 +64,14 @@ interface Target {
 
 async function configuredTarget(file: string | undefined): Promise<Target> {
   const config = await resolveConfig({ file, flags: {}, env: process.env, cwd: process.cwd() });
-  return targetOf(new URL(configuredUrl(config)), true);
+  const { port, socket } = config;
+  if (port !== null || socket === undefined) return targetOf(new URL(configuredUrl(config)), true);
+  const options = { socketPath: socket.path, path: READINESS_PATH };
+  return { name: `unix:${socket.path}`, isTls: false, options };
 }
 
 /** @throws TailgateError USAGE */
-function configuredUrl({ host, port }: Config): string {
+function configuredUrl({ host, port, tls }: Config): string {
   if (port === 0) {
     const text =
       "The configuration has port 0, so that only the gateway knows its port. Pass --url.";
@@ -76,7 +79,8 @@ function configuredUrl({ host, port }: Config): string {
   }
   // What listens on all addresses also listens on loopback.
   const address = { "0.0.0.0": "127.0.0.1", "::": "::1" }[host] ?? host;
-  return `http://${address.includes(":") ? `[${address}]` : address}:${port}`;
+  const scheme = tls === undefined ? "http" : "https";
+  return `${scheme}://${address.includes(":") ? `[${address}]` : address}:${port}`;
 }
 
 /** @throws TailgateError USAGE */

@@ -67,7 +67,16 @@ async function resolveAddresses({ hostname }: URL): Promise<string[]> {
 }
 
 function listMachineAddresses(): string[] {
-  return Object.values(networkInterfaces()).flatMap((infos) =>
+  return Object.values(readInterfaces()).flatMap((infos) =>
     (infos ?? []).map(({ address }) => address),
   );
+}
+
+/** A sandbox without netlink sockets does not tell the addresses: only those of loopback are known then. */
+function readInterfaces(): NodeJS.Dict<{ readonly address: string }[]> {
+  try {
+    return networkInterfaces();
+  } catch {
+    return { lo: [{ address: "127.0.0.1" }, { address: "::1" }] };
+  }
 }

@@ -1,3 +1,4 @@
+import type { X509Certificate } from "node:crypto";
 import { defaultTokensFile } from "../auth/tokens-file.ts";
 import type { Config } from "../config/config.ts";
 import { packageVersion } from "../runtime/package.ts";
@@ -6,10 +7,14 @@ import { packageVersion } from "../runtime/package.ts";
 export interface Found {
   /** The number of valid tokens. */
   readonly tokens: number | undefined;
+  readonly certificate: X509Certificate | undefined;
 }
 
 /** Returns what the operator sees first at a start: names and values. */
-export function startFacts(config: Config, { tokens }: Found): readonly [string, string][] {
+export function startFacts(
+  config: Config,
+  { tokens, certificate }: Found,
+): readonly [string, string][] {
   const tokensFile = config.auth && (config.auth.tokensFile ?? defaultTokensFile(process.env));
   const isOn = tokens === 1 ? "on, 1 token" : `on, ${tokens} tokens`;
   return [
@@ -17,5 +22,12 @@ export function startFacts(config: Config, { tokens }: Found): readonly [string,
     ["configuration", config.file ?? "none, the defaults"],
     ["log directory", config.logDir],
     ["authentication", tokens === undefined ? "off" : `${isOn} in ${tokensFile}`],
+    ["TLS", certificate === undefined ? "off" : describe(certificate)],
   ];
+}
+
+/** Names the subject; certificates that have no common name have alternative names. */
+function describe({ subject, subjectAltName = "", validToDate }: X509Certificate): string {
+  const [, name = subjectAltName] = /^CN=(.*)$/m.exec(subject) ?? [];
+  return `certificate of ${name}, expires ${validToDate.toISOString().slice(0, 10)}`;
 }

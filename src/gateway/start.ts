@@ -172,7 +172,10 @@ async function start(
       volatileNotice(config.logDir, type),
       trustsDefaultOrigins ? TRUST_TEXT : undefined,
     ].filter((notice) => notice !== undefined);
-    const facts = startFacts(config, { tokens: auth?.tokens.size });
+    const facts = startFacts(config, {
+      tokens: auth?.tokens.size,
+      certificate: tls?.certificate,
+    });
     let stopping: Promise<void> | undefined;
     return {
       gateway,

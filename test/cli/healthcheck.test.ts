@@ -1,11 +1,10 @@
-import { execFile } from "node:child_process";
 import { once } from "node:events";
-import { readFile } from "node:fs/promises";
+import { chmod } from "node:fs/promises";
 import { createServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
-import { promisify } from "node:util";
 import { expect, onTestFinished, test } from "vitest";
+import { issueCertificate } from "../harness/certificates.ts";
 import { runCli, startCli } from "../harness/program.ts";
 import { Workspace } from "../harness/workspace.ts";
 
@@ -24,23 +23,39 @@ async function portOf(server: Server): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-test("waits for the gateway of the configuration and the environment", async () => {
+test("waits for the gateway of the configuration and the environment, with TLS or on a socket", async () => {
   const server = createServer();
   const port = await portOf(server);
   server.close();
+  const { cert, key } = issueCertificate("logs.example.com", { names: ["DNS:logs.example.com"] });
+  await using workspace = await Workspace.create({
+    "tls.yaml": "tls: { certificate: tls.pem, key: tls.key }\nexporters: {}",
+    "socket.yaml": "port: null\nlisten: unix:tailgate.sock\nexporters: {}",
+    "tls.pem": cert,
+    "tls.key": key,
+  });
+  await chmod(workspace.path("tls.key"), 0o600);
   const env = { ORCHESTRATOR_PORT: String(port) };
-  const [refused, code] = await check([], env);
+  const config = ["--config", workspace.path("tls.yaml")];
+  const [refused, code] = await check(config, env);
   expect(refused).toMatch(
-    new RegExp(String.raw`^tailgate: not ready: http://127\.0\.0\.1:${port}: .*ECONNREFUSED.*\n$`),
+    new RegExp(String.raw`^tailgate: not ready: https://127\.0\.0\.1:${port}: .*ECONNREFUSED.*\n$`),
   );
   expect(code).toBe(1);
 
-  const waiting = check(["--wait", "30"], env);
-  await using workspace = await Workspace.create({ "tailgate.yaml": "exporters: {}" });
-  const args = ["--otlp-port", "0", "--log-dir", "logs"];
-  await using gateway = startCli(args, { cwd: workspace.directory, env });
-  expect(await waiting).toEqual([`ready: http://127.0.0.1:${port}\n`, 0]);
+  const waiting = check([...config, "--wait", "30"], env);
+  const args = ["--otlp-port", "0", "--log-dir", "logs", "--config"];
+  const options = { cwd: workspace.directory };
+  await using gateway = startCli([...args, "tls.yaml"], { ...options, env });
+  expect(await waiting).toEqual([`ready: https://127.0.0.1:${port}\n`, 0]);
   expect(await gateway.end()).toBe(0);
+
+  await using other = startCli([...args, "socket.yaml"], options);
+  expect(await check(["--config", workspace.path("socket.yaml"), "--wait", "30"])).toEqual([
+    `ready: unix:${workspace.path("tailgate.sock")}\n`,
+    0,
+  ]);
+  expect(await other.end()).toBe(0);
 });
 
 test("says why a gateway is not ready, and asks under the path of a proxy", async () => {
@@ -68,15 +83,7 @@ test("says why a gateway is not ready, and asks under the path of a proxy", asyn
 });
 
 test("verifies certificates, except on loopback", async () => {
-  await using workspace = await Workspace.create();
-  const { directory: cwd } = workspace;
-  const words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1";
-  const files = "-subj /CN=logs.example.com -keyout key.pem -out certificate.pem";
-  await promisify(execFile)("openssl", `${words} ${files}`.split(" "), { cwd });
-  const [key, cert] = await Promise.all([
-    readFile(workspace.path("key.pem")),
-    readFile(workspace.path("certificate.pem")),
-  ]);
+  const { key, cert } = issueCertificate("logs.example.com");
   const ready: RequestListener = (_, response) => void response.end("{}");
   const port = await portOf(createTlsServer({ key, cert }, ready));
   const loopback = `https://127.0.0.1:${port}`;

@@ -1,8 +1,10 @@
+import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import { readFile, stat } from "node:fs/promises";
+import { chmod, readFile, stat } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
 import { describe, expect, test } from "vitest";
 import { Workspace } from "../harness/workspace.ts";
+import { issueCertificate } from "../harness/certificates.ts";
 import { runCli, startCli } from "../harness/program.ts";
 import { TestTokens } from "../harness/tokens.ts";
 
@@ -67,6 +69,7 @@ describe("tailgate run", () => {
           "tailgate: configuration   none, the defaults",
           `tailgate: log directory   ${workspace.path("logs")}`,
           "tailgate: authentication  off",
+          "tailgate: TLS             off",
           "tailgate: ",
         ].join("\n"),
       );
@@ -121,17 +124,25 @@ describe("tailgate run", () => {
   });
 
   test("reads its configuration from tailgate.yaml and the environment", async () => {
+    const certificate = issueCertificate("logs.example.com");
+    const expiry = new X509Certificate(certificate.cert).validToDate.toISOString().slice(0, 10);
     await using workspace = await Workspace.create({
       "tailgate.yaml":
-        "port: ${env:MY_PORT}\nreceivers: {}\nexporters: {}\nauth: { tokens_file: tokens.json }",
+        "port: ${env:MY_PORT}\nreceivers: {}\nexporters: {}\nauth: { tokens_file: tokens.json }\ntls: { certificate: tls.pem, key: tls.key }",
+      "tls.pem": certificate.cert,
+      "tls.key": certificate.key,
     });
+    await chmod(workspace.path("tls.key"), 0o600);
     const tokens = await TestTokens.create(workspace, {
       ci: { scopes: ["ingest:system"] },
       old: { scopes: ["admin"], revoked_at: "2026-01-01T00:00:00Z" },
     });
     const env = { MY_PORT: "0", LOG_DIR: "from-env" };
     await using cli = startCli([], { cwd: workspace.directory, env });
-    await cli.untilStderr(LISTENING);
+    await cli.untilStderr(/listening on https:/);
+    expect(cli.stderr).toContain(
+      `TLS             certificate of logs.example.com, expires ${expiry}\n`,
+    );
     expect(cli.stderr).toContain(`configuration   ${workspace.path("tailgate.yaml")}\n`);
     expect(cli.stderr).toContain(`authentication  on, 1 token in ${tokens.path}\n`);
     expect((await stat(workspace.path("from-env"))).isDirectory()).toBe(true);

@@ -2,7 +2,7 @@
 
 import { chown, copyFile, mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { Program, requireInstalled, skipTest } from "../harness/program.ts";
 import { cacheDirectory, machineRoot } from "../harness/booted-machine.ts";
 import { Workspace } from "../harness/workspace.ts";
@@ -22,14 +22,19 @@ const BUILD_TIMEOUT_MS = 400_000;
 /** What an engine does on `run`: own namespaces, read-only root, a volume, a tmpfs, the image's user, no new privileges. */
 const RUN = `
 ip link set lo up
+ip address add "$ADDRESS" dev lo
 mount --bind "$ROOT" "$ROOT"
 mount -o remount,bind,ro "$ROOT"
 mount --bind "$DATA" "$ROOT/data"
+[[ -z "$CONFIG" ]] || mount --bind "$CONFIG" "$ROOT/etc/tailgate/tailgate.yaml"
 mount -t tmpfs tmpfs "$ROOT/tmp"
 mount -t proc proc "$ROOT/proc"
 mount --bind /dev "$ROOT/dev"
 exec setpriv --no-new-privs --bounding-set -all,+sys_chroot,+setuid,+setgid chroot --userspec="$USER_IDS" "$ROOT" env -i "$@"
 `;
+
+/** The container's address, as another container would reach it. */
+const ADDRESS = "10.88.0.2";
 
 interface ImageConfig {
   readonly User: string;
@@ -117,17 +122,31 @@ class Container {
     this.#config = config;
   }
 
-  static async start(root: string, data: string, config: ImageConfig): Promise<Container> {
+  /** `file`: the configuration to mount over that of the image. */
+  static async start(
+    root: string,
+    data: string,
+    config: ImageConfig,
+    file = "",
+  ): Promise<Container> {
     const args = ["--net", "--mount", "--pid", "--fork", "--kill-child", "bash", "-ec", RUN, "run"];
     const command = [...config.Env, ...config.Entrypoint, ...config.Cmd];
-    const env = { ROOT: root, DATA: data, USER_IDS: config.User };
+    const env = { ROOT: root, DATA: data, USER_IDS: config.User, CONFIG: file, ADDRESS };
     const program = new Program("unshare", [...args, ...command], { cwd: "/", env });
-    onTestFinished(() => program[Symbol.asyncDispose]());
     const container = new Container(program, config);
+    onTestFinished(() => container.#kill());
     await program.untilStderr(/listening on .*gRPC/);
     const { pid } = program.process;
     container.#init = (await readFile(`/proc/${pid}/task/${pid}/children`, "utf8")).trim();
     return container;
+  }
+
+  /** Its first process does not end with unshare: it has another user. */
+  async #kill(): Promise<void> {
+    if (this.#init !== "" && this.program.process.exitCode === null) {
+      process.kill(Number(this.#init), "SIGKILL");
+    }
+    await this.program[Symbol.asyncDispose]();
   }
 
   /** Runs a command in it, as `podman exec` does. */
@@ -149,6 +168,7 @@ test.each([
   ["container-file", "Containerfile"],
   ["config-container", "tailgate.yaml"],
   ["container-sidecar", "sidecar.yaml"],
+  ["container-tokens", "gateway.yaml"],
 ])("%s is an excerpt of %s", async (example, name) => {
   const file = await readFile(repositoryPath(`${CONTEXT}/${name}`), "utf8");
   expect(file).toContain(page.example(example));
@@ -188,16 +208,42 @@ test(
       "Hello from the container",
     );
     expect(await second.stop()).toBe(0);
+
+    await using files = await Workspace.create();
+    await files.write("tailgate.yaml", page.example("config-container-published"));
+    await Program.run("chmod", ["-R", "a+rX", files.directory], { cwd: "/" });
+    const path = files.path("tailgate.yaml");
+    const published = await Container.start(root, volume.directory, config, path);
+    expect(published.program.stderr).toContain("insecure: true");
+    await published.exec(check);
+    const [, , , ...create] = page
+      .command(
+        "podman exec tailgate tailgate token create --config /etc/tailgate/tailgate.yaml --name ci --scope ingest",
+      )
+      .split(" ");
+    const token = (await published.exec(create)).trim();
+    const send = (...headers: string[]): Promise<string> =>
+      published.exec([
+        ...["curl", "--silent", "--show-error", "--json", record, "--write-out", " %{http_code}"],
+        ...headers,
+        `http://${ADDRESS}:4318/v1/logs`,
+      ]);
+    expect(await send()).toMatch(/ 401$/);
+    await vi.waitFor(
+      async () => expect(await send("-H", `Authorization: Bearer ${token}`)).toBe("{} 200"),
+      { timeout: 10_000, interval: 200 },
+    );
+    expect(await published.stop()).toBe(0);
   },
   BUILD_TIMEOUT_MS,
 );
 
-test("Kubernetes accepts the manifest of the sidecar", async () => {
+test.each(["sidecar.yaml", "gateway.yaml"])("Kubernetes accepts %s", async (name) => {
   const program = join(cacheDirectory(), "kubernetes-validate-1.37.0/bin/kubernetes-validate");
   await readFile(program).catch((error: unknown) =>
     skipTest("kubernetes-validate is missing: npm run setup:docs", error),
   );
-  const manifest = repositoryPath(`${CONTEXT}/sidecar.yaml`);
+  const manifest = repositoryPath(`${CONTEXT}/${name}`);
   const shown = await Program.run(program, ["--strict", manifest], { cwd: "/" });
   expect(shown).toContain("INFO");
 });

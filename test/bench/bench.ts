@@ -23,6 +23,7 @@ import { benchJournalRate } from "./journal-rate.ts";
 import { benchJournalReplay } from "./journal-replay.ts";
 import { benchLatency } from "./latency.ts";
 import { benchLiveTail, benchLoki } from "./live-tail.ts";
+import { benchOtlpAccess } from "./otlp-access.ts";
 import { benchOtlpDecode } from "./otlp-decode.ts";
 import { benchOtlpHttp } from "./otlp-http.ts";
 import { benchParts } from "./parts.ts";
@@ -39,7 +40,7 @@ const BENCHMARKS = new Map<string, readonly Benchmark[]>([
   ["fan-out", [benchFanOut, benchFanOutFilters]],
   ["latency", [benchLatency]],
   ["live-tail", [benchLiveTail]],
-  ["otlp", [benchOtlpDecode, benchOtlpHttp]],
+  ["otlp", [benchOtlpDecode, benchOtlpHttp, benchOtlpAccess]],
   ["files", [benchFiles]],
   [
     "journal",

@@ -64,13 +64,17 @@ export function requestOf(
   port: number,
   body: Buffer,
   format: "protobuf" | "json",
-  path = "/v1/logs",
+  {
+    path = "/v1/logs",
+    token,
+  }: { readonly path?: string; readonly token?: string | undefined } = {},
 ): Uint8Array {
   const head = [
     `POST ${path} HTTP/1.1`,
     `Host: 127.0.0.1:${port}`,
     `Content-Type: application/${format === "json" ? "json" : "x-protobuf"}`,
     `Content-Length: ${body.length}`,
+    ...(token === undefined ? [] : [`Authorization: Bearer ${token}`]),
   ];
   return Buffer.concat([Buffer.from(head.join("\r\n") + END_OF_HEAD), body]);
 }

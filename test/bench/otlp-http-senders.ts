@@ -12,6 +12,8 @@ export interface SenderQuestion {
   readonly requests: number;
   /** Records per request; as many as an exporter usually sends if absent. */
   readonly records?: number;
+  /** For a gateway with authentication. */
+  readonly token?: string;
 }
 
 /** The duration of the requests, once all were accepted. */
@@ -25,9 +27,10 @@ const CONNECTIONS = 8;
 const bodiesByRecords = new Map<number, ReturnType<typeof otlpRequest>>();
 const sendersByPort = new Map<number, Sender[]>();
 
-answerQuestions(async ({ port, format, requests, records = REQUEST_RECORDS }: SenderQuestion) => {
+answerQuestions(async (question: SenderQuestion) => {
+  const { port, format, requests, records = REQUEST_RECORDS, token } = question;
   const senders = sendersOf(port);
-  const request = requestOf(port, bodiesOf(records)[format], format);
+  const request = requestOf(port, bodiesOf(records)[format], format, { token });
   let left = requests;
   const waitsMs: number[] = [];
   const sendAll = async (sender: Sender): Promise<void> => {

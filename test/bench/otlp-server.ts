@@ -10,13 +10,17 @@ export interface OtlpServer extends AsyncDisposable {
   received(): number;
 }
 
-/** A gateway as started by `tailgate run`, without exporters. */
-export async function tailgateServer(engine: "memory" | "sqlite"): Promise<OtlpServer> {
+/** A gateway as started by `tailgate run`, without exporters; with a tokens file, it has authentication. */
+export async function tailgateServer(
+  engine: "memory" | "sqlite",
+  tokensFile?: string,
+): Promise<OtlpServer> {
   const { resolveConfig, startTailgate } =
     await built<typeof import("../../src/index.ts")>("src/index.js");
   const directory = await mkdtemp(join(tmpdir(), "tailgate-bench-"));
   const config = await resolveConfig({
     base: "embedded",
+    text: tokensFile === undefined ? "" : JSON.stringify({ auth: { tokens_file: tokensFile } }),
     document: { receivers: { otlp: { port: 0 } }, exporters: {}, journal: { engine } },
     flags: { port: 0, logDir: directory },
     env: {},

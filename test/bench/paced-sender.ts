@@ -50,5 +50,5 @@ answerQuestions(async ({ port, path, records, everyMicros }: PacedQuestion): Pro
 });
 
 function requestAt(micros: number, port: number, path: string): Uint8Array {
-  return requestOf(port, textRequest(`${TEXT} ${timestampText(micros)}`), "protobuf", path);
+  return requestOf(port, textRequest(`${TEXT} ${timestampText(micros)}`), "protobuf", { path });
 }

@@ -1,4 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { grantedAccess } from "../../src/auth/access.ts";
+import { Authenticator } from "../../src/auth/authenticator.ts";
+import type { Access } from "tailgate/plugin";
 import { ask, HttpHarness } from "../harness/http-server.ts";
 
 test("healthz answers ok while the event loop runs, ready or not", async () => {
@@ -36,5 +39,29 @@ describe("readyz", () => {
     expect(JSON.parse(body)).toEqual({ status: "not_ready", reason: "starting", components: [] });
     harness.notReady = undefined;
     expect((await ask(`${harness.url}/readyz`)).status).toBe(200);
+  });
+
+  test("tells the text of an error only to those who may read everything", async () => {
+    const tokens = { reader: ["read"], restricted: ["read:system"] };
+    const accesses = new Map<string | undefined, Access>(
+      Object.entries(tokens).map(([name, scopes]) => [name, grantedAccess(name, { scopes })]),
+    );
+    const authenticator = new Authenticator([
+      { authenticate: ({ headers }) => accesses.get(headers.authorization) },
+    ]);
+    const harness = await new HttpHarness({ authenticator }).open();
+    const reasonFor = async (authorization?: string): Promise<unknown> => {
+      const { body } = await ask(`${harness.url}/readyz`, {
+        headers: authorization === undefined ? {} : { authorization },
+      });
+      return JSON.parse(body).reason;
+    };
+    const text = "JOURNAL_REFUSED: EACCES: permission denied, mkdir '/srv/customers/acme/logs'";
+    harness.notReady = text;
+    expect(await reasonFor("reader")).toBe(text);
+    expect(await reasonFor("restricted")).toBe("JOURNAL_REFUSED");
+    expect(await reasonFor()).toBe("JOURNAL_REFUSED");
+    harness.notReady = "starting";
+    expect(await reasonFor()).toBe("starting");
   });
 });

@@ -1,6 +1,6 @@
 import type { GatewayView } from "../../gateway/status.ts";
 import type { Endpoint } from "./application.ts";
-import { troubleOf } from "./visibility.ts";
+import { reasonOf, troubleOf } from "./visibility.ts";
 
 export const HEALTH_PATH = "/healthz";
 export const READINESS_PATH = "/readyz";
@@ -18,7 +18,7 @@ export const liveness: Endpoint = {
 /**
  * GET /readyz: 200 while the gateway accepts records, else 503 with the reason. The last error of an exporter is shown
  * but does not make the gateway unready: its records wait, and sending callers elsewhere would not help (reliability.md,
- * rule 17). Strangers may ask, too: they do not see the error's text.
+ * rule 17). Strangers may ask, too: they do not see the texts of errors.
  */
 export function readiness(view: GatewayView, notReady: () => string | undefined): Endpoint {
   return {
@@ -26,7 +26,7 @@ export function readiness(view: GatewayView, notReady: () => string | undefined)
     access: "public",
     isVital: true,
     respond(context, { access }) {
-      const reason = notReady() ?? null;
+      const reason = reasonOf(notReady(), access);
       const components = view.components.map((component) => ({
         id: component.id,
         kind: component.kind,

@@ -24,3 +24,12 @@ export function troubleOf({ lastError }: ComponentStatus, access: Access): strin
   if (lastError === undefined) return null;
   return readsEverything(access) ? lastError : HIDDEN_TROUBLE;
 }
+
+/** `JOURNAL_FULL: The disk is full. (...)` */
+const CODE = /^[A-Z_]+(?=: )/;
+
+/** Returns why the gateway accepts no records. Of an error with a text, which may quote paths, strangers see the code. */
+export function reasonOf(notReady: string | undefined, access: Access): string | null {
+  if (notReady === undefined) return null;
+  return readsEverything(access) ? notReady : (CODE.exec(notReady)?.[0] ?? notReady);
+}

@@ -90,6 +90,8 @@ export class Client implements ConnectionListener, CursorOwner {
         errors: ERRORS_MAX,
       },
     });
+    // It does not abort a second time.
+    if (access.signal?.aborted) this.#endAccess();
   }
 
   /** How many records the client has yet to get. */

@@ -52,7 +52,7 @@ interface TokenStoreOptions {
 export class TokenStore implements AuthMethod {
   readonly #options: TokenStoreOptions;
   #version: FileVersion | undefined;
-  #entries: ReadonlyMap<string, Entry> = new Map();
+  #entries = new Map<string, Entry>();
   /** Valid tokens by the header that they came in; hashing a secret takes longer than all other checks together. */
   readonly #headers = new Map<string, Entry>();
   /** Why the file could not be read last; undefined if it could. */
@@ -142,9 +142,17 @@ export class TokenStore implements AuthMethod {
   }
 
   async #poll(): Promise<void> {
-    for (const entry of this.#entries.values()) if (!isValid(entry)) entry.end();
+    this.#followClock();
     await this.#reload();
     if (this.#timer !== undefined) this.#watch();
+  }
+
+  /** Ends what has expired. If the clock was wrong and is set back, a token gets a new access: an ended one stays so. */
+  #followClock(): void {
+    for (const [id, entry] of this.#entries) {
+      if (!isInTime(entry)) entry.end();
+      else if (entry.access.signal!.aborted) this.#entries.set(id, createEntry(entry.token));
+    }
   }
 
   async #reload(): Promise<void> {
@@ -213,8 +221,13 @@ function isUsable({ token }: Entry): boolean {
   return token.revoked_at === undefined;
 }
 
-function isValid(entry: Entry): boolean {
+function isInTime(entry: Entry): boolean {
   return isUsable(entry) && Date.now() < entry.expiresAtMs;
+}
+
+/** Whoever gets an access must be able to rely on its signal, so one that has ended is not valid even if the clock says so. */
+function isValid(entry: Entry): boolean {
+  return isInTime(entry) && !entry.access.signal!.aborted;
 }
 
 function isSameToken(one: StoredToken, other: StoredToken): boolean {

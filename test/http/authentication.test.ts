@@ -4,6 +4,7 @@ import { chmod, rm, writeFile } from "node:fs/promises";
 import { onTestFinished, beforeAll, afterAll, describe, expect, test, vi } from "vitest";
 import { LoggingManager } from "tailgate";
 import { createToken, formatToken } from "../../src/auth/token.ts";
+import { Client } from "../harness/websocket.ts";
 import { ask, handshake, sendRaw } from "../harness/http-server.ts";
 import { TestTokens, type TestToken } from "../harness/tokens.ts";
 import { Workspace } from "../harness/workspace.ts";
@@ -150,6 +151,28 @@ test("accepts a new token and rejects a revoked one without a restart", async ()
   await tokens.revoke("one");
   await vi.waitFor(async () => expect(await status("one")).toBe(401), 5_000);
   expect(await status("two")).toBe(200);
+});
+
+test("a token that a wrong clock has ended comes back, and still loses its streams when it is revoked", async () => {
+  const expires = new Date(Date.now() + 3_600_000).toISOString();
+  const { url, tokens } = await startSecured({ one: { scopes: ["read"], expires_at: expires } });
+  const headers = tokens.bearer("one");
+  const socketUrl = new URL("/ws/logs", url.replace("http", "ws"));
+  socketUrl.password = tokens.text("one");
+  const expectStatus = (wanted: number): Promise<void> =>
+    vi.waitFor(async () => {
+      expect((await ask(`${url}/api/logs`, { headers })).status).toBe(wanted);
+    }, 5_000);
+  await expectStatus(200);
+  const early = await Client.open(socketUrl.href);
+  vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 7_200_000 });
+  onTestFinished(() => void vi.useRealTimers());
+  await early.closed;
+  vi.setSystemTime(Date.now() - 7_200_000);
+  await expectStatus(200);
+  const late = await Client.open(socketUrl.href);
+  await tokens.revoke("one");
+  expect((await late.closed).code).toBe(1008);
 });
 
 test.each([

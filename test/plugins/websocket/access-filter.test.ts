@@ -261,6 +261,19 @@ describe("when the access of a client ends", () => {
     expect(harness.metric("clients_closed", "unauthorized")).toBe(2);
   });
 
+  test("one whose access had ended before it connected gets nothing", async () => {
+    const harness = await startHarness();
+    harness.emit([{ body: "before" }]);
+    harness.access = accessOf(system!, AbortSignal.abort());
+    const plain = await Client.open(harness.url("?replay=1"));
+    const client = await SubprotocolClient.open(harness.url());
+    harness.emit([{ body: "after" }]);
+    expect(await plain.closed).toEqual({ code: 1008, reason: REASON });
+    expect(await client.closed).toEqual({ code: 1008, reason: REASON });
+    expect(plain.messages).toEqual([]);
+    expect(client.messages.map(({ type }) => type)).toEqual(["hello", "goodbye"]);
+  });
+
   test("it is cut off if it does not read or answer", async () => {
     const harness = await startHarness();
     const ended = new AbortController();

@@ -48,7 +48,7 @@ provide() { # PROGRAM VERSION [NAME-ON-PATH...]
 
 # Some distributions of the Collector lack what otel-collector.yaml needs, or have other names for it.
 suits() { # PROGRAM PATH
-  [[ $1 != otelcol ]] || [[ "$("$2" components)" == *otlp_http*file_storage* ]]
+  [[ $1 != otelcol ]] || [[ "$("$2" components)" == *otlp_http*bearertokenauth*file_storage* ]]
 }
 
 # The builder's own `go mod tidy` also requires test-only dependencies of the modules, some of which are unavailable.

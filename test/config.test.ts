@@ -497,7 +497,7 @@ describe("tls and listen", () => {
   test("paths are relative to the configuration file", async () => {
     await using workspace = await Workspace.create({
       "etc/tailgate.yaml":
-        "port: null\nlisten: unix:run/a.sock\nlisten_mode: '0600'\ntls: { certificate: a.pem, key: /b.key, client_ca: c.pem, min_version: 1.3, hsts_seconds: 1 }",
+        "port: null\nlisten: unix:run/a.sock\nlisten_mode: '0600'\ntls: { certificate: a.pem, key: /b.key, client_ca: c.pem, min_version: 1.3, hsts_seconds: 1 }\nauth: { certificates: { a: { scopes: [read] } } }",
     });
     const { port, socket, tls, settings } = await resolveConfig({
       file: "etc/tailgate.yaml",
@@ -524,6 +524,14 @@ describe("tls and listen", () => {
     [`listen: unix:/${"a".repeat(200)}`, "listen: the path of a socket must not be longer than"],
     ["listen: unix:a\nlisten_mode: 0660", "listen_mode: expected octal digits in quotes"],
     ["listen: unix:a\nlisten_mode: '0888'", "listen_mode: expected octal digits in quotes"],
+    [
+      "tls: { certificate: a.pem, key: a.key, client_ca: b.pem }",
+      "tls.client_ca: it needs auth.certificates",
+    ],
+    [
+      "auth: { certificates: { a: { scopes: [read] } } }",
+      "auth.certificates: it needs tls.client_ca",
+    ],
     ["tls: { certificate: a.pem }", "tls.key: expected text; it is missing"],
     [
       "tls: { certificate: a.pem, key: b, min_version: 1.1 }",

@@ -8,6 +8,7 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import { setImmediate } from "node:timers";
+import type { X509Certificate } from "node:crypto";
 import type { AddressedRequest, HostTls, ReceiverHost } from "tailgate/plugin";
 import { GrpcCall, parseGrpcTimeout, readGrpcCoding, readMessage } from "./grpc-call.ts";
 import type { BodyBudget, BodyLimits } from "./request-body.ts";
@@ -51,7 +52,8 @@ export class GrpcServer {
   readonly #host: ReceiverHost;
   readonly #options: GrpcServerOptions;
   readonly #server: Http2Server | Http2SecureServer;
-  readonly #sessions = new Set<ServerHttp2Session>();
+  /** With what requests need of the socket: that of a session cannot be used after its end. */
+  readonly #sessions = new Map<ServerHttp2Session, AddressedRequest["socket"]>();
   readonly #calls = new Set<GrpcCall>();
   readonly #inFlight = new InFlightRequests();
 
@@ -87,7 +89,7 @@ export class GrpcServer {
 
   #addSession(session: ServerHttp2Session): void {
     if (this.#inFlight.isDraining) return session.destroy();
-    this.#sessions.add(session);
+    this.#sessions.set(session, socketOf(session));
     session.on("close", () => this.#sessions.delete(session));
     this.#reportProtocolErrors(session);
     session.setTimeout(IDLE_TIMEOUT_MS, () => session.close());
@@ -120,7 +122,8 @@ export class GrpcServer {
     stream.on("error", () => {});
     const startedAtMs = performance.now();
     const { metrics } = this.#options;
-    const sender = toAddressedRequest(stream, headers, rawHeaders);
+    const socket = this.#sessions.get(stream.session as ServerHttp2Session);
+    const sender = toAddressedRequest(socket ?? {}, headers, rawHeaders);
     const call = new GrpcCall(stream, (status, reason) => {
       metrics.add("grpc", status, startedAtMs);
       if (reason !== undefined)
@@ -199,11 +202,11 @@ export class GrpcServer {
   async close(signal: AbortSignal): Promise<void> {
     this.#server.close();
     // From Node 24 on, the server does this itself.
-    for (const session of this.#sessions) session.close();
+    for (const session of this.#sessions.keys()) session.close();
     await this.#inFlight.drain(signal);
     for (const call of this.#calls) call.reject(stoppingRejection());
     if (this.#calls.size > 0) await new Promise(setImmediate);
-    for (const session of this.#sessions) if (signal.aborted) session.destroy();
+    for (const session of this.#sessions.keys()) if (signal.aborted) session.destroy();
   }
 }
 
@@ -217,18 +220,25 @@ function createHttp2Server(tls: HostTls | undefined): Http2Server | Http2SecureS
 
 /** Returns what the gateway checks of a call: its address and its sender. */
 function toAddressedRequest(
-  stream: ServerHttp2Stream,
+  socket: AddressedRequest["socket"],
   headers: IncomingHttpHeaders,
   rawHeaders: readonly string[],
 ): AddressedRequest {
-  const { localAddress, localPort, remoteAddress } = stream.session?.socket ?? {};
   return {
     method: headers[":method"],
     url: headers[":path"],
     headers: { ...headers, host: headers[":authority"] ?? headers.host },
     rawHeaders,
-    socket: { localAddress, localPort, remoteAddress },
+    socket,
   };
+}
+
+function socketOf({ socket }: ServerHttp2Session): AddressedRequest["socket"] {
+  const { localAddress, localPort, remoteAddress } = socket;
+  if (!("encrypted" in socket)) return { localAddress, localPort, remoteAddress };
+  const { authorized } = socket;
+  const getPeerX509Certificate = (): X509Certificate | undefined => socket.getPeerX509Certificate();
+  return { localAddress, localPort, remoteAddress, authorized, getPeerX509Certificate };
 }
 
 function timedOut(afterMs: number): RequestRejection {

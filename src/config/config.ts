@@ -91,6 +91,8 @@ export interface AuthConfig {
   readonly ingestBytesPerSecondPerPrincipal: number | undefined;
   /** Users whom a trusted proxy has authenticated; undefined if there are none. */
   readonly proxy?: ProxyUsersConfig | undefined;
+  /** What clients with a certificate may do, by its name or fingerprint. */
+  readonly certificates?: Readonly<Record<string, GrantConfig>>;
 }
 
 /** The headers by which a proxy names its users, and what they may do. */
@@ -226,6 +228,7 @@ async function resolveSettings(
     problems.add(place(["port"]), "null needs listen: else nothing could reach the gateway");
   }
   const tls = checked.tls && tlsConfig(checked.tls, directory);
+  rejectUselessCertificates(checked, problems);
   const logDir = followServiceLink(resolve(sources.cwd, checked.log_dir), sources.env);
   const auditKeyFile = checked.audit_key_file && resolve(sources.cwd, checked.audit_key_file);
   const tokensFile = checked.auth?.tokens_file && resolve(sources.cwd, checked.auth.tokens_file);
@@ -311,6 +314,20 @@ function tlsConfig(checked: z.output<typeof tlsSchema>, directory: string): TlsC
   };
 }
 
+/** Nothing else tells what clients with a certificate may do. Without it they would have no need for one. */
+function rejectUselessCertificates(
+  { auth, tls }: z.output<typeof settingsSchema>,
+  problems: Problems,
+): void {
+  const hasAuthority = tls?.client_ca !== undefined;
+  const hasGrants = Object.keys(auth?.certificates ?? {}).length > 0;
+  if (hasAuthority && !hasGrants) {
+    const why = "clients with and without a certificate could do the same";
+    problems.add("tls.client_ca", `it needs auth.certificates: else ${why}`);
+  }
+  if (hasGrants && !hasAuthority) problems.add("auth.certificates", "it needs tls.client_ca");
+}
+
 function filesAsOptions({ certificate, key, clientCa }: TlsFiles): Mapping {
   return { certificate, key, client_ca: clientCa };
 }
@@ -325,6 +342,7 @@ function authConfig(
     ingestBytesPerSecondPerPrincipal:
       checked.max_ingest_bytes_per_second_per_principal ?? undefined,
     proxy: proxyUsersConfig(checked.proxy),
+    certificates: checked.certificates,
   };
 }
 

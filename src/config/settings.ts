@@ -184,6 +184,11 @@ export const authSchema = z.strictObject({
     .optional()
     .meta({ title: "mapping" })
     .describe("Users whom a reverse proxy authenticates."),
+  certificates: grants
+    .meta({ title: "mapping of certificates to `scopes` and `filter`" })
+    .describe(
+      "What clients with a certificate of `tls.client_ca` may do, by a name in the certificate or its SHA-256 fingerprint.",
+    ),
   tokens_file: path
     .optional()
     .describe(

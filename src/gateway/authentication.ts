@@ -1,4 +1,5 @@
 import { Authenticator } from "../auth/authenticator.ts";
+import { ClientCertificates } from "../auth/client-certificate.ts";
 import { ProxyUsers } from "../auth/proxy-user.ts";
 import type { Forwarding } from "../auth/public-base.ts";
 import { TokenStore } from "../auth/token-store.ts";
@@ -12,10 +13,22 @@ export class Authentication {
   readonly tokens: TokenStore;
   readonly authenticator: Authenticator;
 
-  private constructor(tokens: TokenStore, proxyUsers: ProxyUsers | undefined) {
+  readonly #certificates: ClientCertificates;
+
+  private constructor(
+    tokens: TokenStore,
+    proxyUsers: ProxyUsers | undefined,
+    certificates: ClientCertificates,
+  ) {
     this.tokens = tokens;
+    this.#certificates = certificates;
     // A proxy may pass on the password with which it has authenticated a user.
-    this.authenticator = new Authenticator([...(proxyUsers ? [proxyUsers] : []), tokens]);
+    this.authenticator = new Authenticator([
+      ...(proxyUsers ? [proxyUsers] : []),
+      tokens,
+      // Clients may have a certificate for other services, and a token for this one.
+      certificates,
+    ]);
   }
 
   /** @throws TailgateError TOKENS_UNREADABLE */
@@ -31,10 +44,12 @@ export class Authentication {
     }
     const log = hostLogger("tailgate.auth", write);
     const proxyUsers = config.proxy && new ProxyUsers(config.proxy, forwarding);
-    return new Authentication(await TokenStore.open({ path, log }), proxyUsers);
+    const certificates = new ClientCertificates(config.certificates ?? {});
+    return new Authentication(await TokenStore.open({ path, log }), proxyUsers, certificates);
   }
 
   close(): void {
     this.tokens.close();
+    this.#certificates.close();
   }
 }

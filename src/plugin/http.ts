@@ -1,3 +1,4 @@
+import type { X509Certificate } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Server as SecureServer, ServerOptions as SecureServerOptions } from "node:https";
 import type { Server as NetServer } from "node:net";
@@ -140,6 +141,10 @@ export interface AddressedRequest {
     readonly localAddress?: string | undefined;
     /** For the log. */
     readonly remoteAddress?: string | undefined;
+    /** Whether the client's certificate is one of an accepted authority, or the client has resumed a session of TLS 1.3. */
+    readonly authorized?: boolean;
+    /** Returns the client's certificate, valid or not. */
+    getPeerX509Certificate?(): X509Certificate | undefined;
   };
 }
 

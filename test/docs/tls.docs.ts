@@ -4,7 +4,14 @@ import { mkdir } from "node:fs/promises";
 import { connect, type DetailedPeerCertificate } from "node:tls";
 import { once } from "node:events";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { MAIN, Program, requireInstalled, runCli, startCli } from "../harness/program.ts";
+import {
+  MAIN,
+  Program,
+  requireInstalled,
+  requirePython,
+  runCli,
+  startCli,
+} from "../harness/program.ts";
 import { Workspace } from "../harness/workspace.ts";
 import { Document } from "./document.ts";
 
@@ -13,6 +20,19 @@ const page = await Document.read("docs/deployment/tls.md");
 const LISTENING = /listening on (https:\/\/127\.0\.0\.1:(\d+)) \(dashboard/;
 
 const FLAGS = ["run", "--port", "0", "--otlp-port", "0", "--log-dir", "logs"];
+
+const PYTHON_EXPORT = `
+import logging
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+provider = LoggerProvider()
+exporter = OTLPLogExporter()
+provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+logging.getLogger().addHandler(LoggingHandler(logger_provider=provider))
+logging.warning("from Python")
+print("flushed", provider.force_flush())
+`;
 
 let workspace: Workspace;
 
@@ -60,6 +80,26 @@ test("a gateway with the certificate serves curl and tailgate tail, and renews i
   gateway.process.kill("SIGHUP");
   await gateway.untilStderr(/The TLS files have changed/);
   expect(await serialNumber(Number(port))).not.toBe(before);
+});
+
+test("a client with a certificate sends, and may do nothing else", async () => {
+  await run(page.example("tls-client-create"));
+  const auth = page.example("tls-clients").replace("auth:", "auth:\n  tokens_file: tokens.json");
+  await workspace.write("tailgate.yaml", auth);
+  await using gateway = startCli(FLAGS, { cwd: workspace.directory });
+  const [, url] = await gateway.untilStderr(LISTENING);
+  const [, otlp] = await gateway.untilStderr(/listening on (\S+)\/v1\/logs/);
+  const python = await requirePython();
+  const environment = page
+    .example("tls-client-environment")
+    .replace("https://localhost:4318", otlp!.replace("127.0.0.1", "localhost"));
+  const script = `${environment}\n'${python}' -c '${PYTHON_EXPORT}'`;
+  expect(await run(script)).toBe("flushed True\n");
+  await gateway.untilStderr(/from Python/);
+  const client = "curl -s --cacert ca.pem --cert client.pem --key client.key";
+  expect(await run(`${client} ${url}/api/logs`)).toContain("collector-a lacks the scope read");
+  const token = "curl -s --cacert ca.pem";
+  expect(await run(`${token} ${url}/api/logs`)).toContain("requires authentication");
 });
 
 test("the network needs authentication and TLS, or insecure", async () => {

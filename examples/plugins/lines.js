@@ -14,22 +14,24 @@ export default defineReceiver({
   }),
   plan: ({ path }) => ({ paths: [path] }),
   open({ path, logger, max_body_bytes: bytesMax }, { http, intake }) {
-    http.route("POST", path, async (request, response) => {
+    const accept = async (request, response) => {
       const text = await readText(request, bytesMax);
       if (text === undefined) {
         response.writeHead(413).end("The body is too large.\n");
         return;
       }
       const lines = text.split("\n").filter((line) => line !== "");
+      const records = lines.map((body) => createRecord({ logger, body }));
       try {
-        const result = await intake.records(lines.map((body) => createRecord({ logger, body })));
+        const result = await intake.records(records, http.accessOf(request));
         response.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify(result));
       } catch (error) {
         if (!TailgateError.is(error)) throw error;
-        const status = error.code === "OVERLOADED" ? 429 : 503;
+        const status = { FORBIDDEN: 403, OVERLOADED: 429 }[error.code] ?? 503;
         response.writeHead(status, { "Retry-After": "1" }).end(`${error.message}\n`);
       }
-    });
+    };
+    http.route("POST", path, accept, { access: ["ingest:system", "ingest:audit"] });
     return {};
   },
 });

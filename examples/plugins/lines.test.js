@@ -21,6 +21,13 @@ test("stores one record for each line", async (t) => {
   assert.deepEqual(found, ["orchestrator.lines: first", "orchestrator.lines: second"]);
 });
 
+test("answers 403 to a sender that may not send the records", async (t) => {
+  const { post, intake } = await openLines(t);
+  intake.rejectWith("FORBIDDEN");
+  assert.equal((await post("first\n")).status, 403);
+  assert.deepEqual(intake.accepted, []);
+});
+
 test("asks the client to retry if nothing was stored", async (t) => {
   const { post, intake } = await openLines(t);
   intake.rejectWith("OVERLOADED");

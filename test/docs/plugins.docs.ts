@@ -218,6 +218,6 @@ test("the tests of the example plugins pass", async () => {
   );
   const { directory: cwd } = await examples();
   const report = await Program.run("npm", ["test"], { cwd });
-  expect(report).toMatch(/^ℹ pass 13$/m);
+  expect(report).toMatch(/^ℹ pass 14$/m);
   expect(report).toMatch(/^ℹ fail 0$/m);
 });

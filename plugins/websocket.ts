@@ -13,6 +13,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import {
   defineExporter,
   refuseUpgrade,
+  PLAIN_SUBPROTOCOL,
   SUBPROTOCOL,
   textOf,
   z,
@@ -47,14 +48,18 @@ const PROGRESS_INTERVAL_MS = 500;
 /** Which principals may connect; the filter of their access limits what they get. */
 const READ: RouteAccess = ["read:system", "read:audit"];
 
+/** Clients without `tailgate.v1` need no subprotocol, unless they offer a ticket: browsers require that one is selected. */
+const SUBPROTOCOLS = [SUBPROTOCOL, PLAIN_SUBPROTOCOL];
+
 const SERVER_OPTIONS = {
   noServer: true,
   clientTracking: false,
   perMessageDeflate: false,
   maxPayload: MESSAGE_BYTES_MAX,
   closeTimeout: CLOSE_TIMEOUT_MS,
-  // By default ws selects the first subprotocol that is offered; the plain protocol has none.
-  handleProtocols: (offered: Set<string>) => offered.has(SUBPROTOCOL) && SUBPROTOCOL,
+  // By default ws selects the first subprotocol that is offered, which may be a ticket: it must not be sent back.
+  handleProtocols: (offered: Set<string>) =>
+    SUBPROTOCOLS.find((name) => offered.has(name)) ?? false,
 };
 
 const options = z.object({

@@ -38,6 +38,10 @@ export const ANONYMOUS: Access = {
   signal: undefined,
 };
 
+export function isAnonymous(access: Access): boolean {
+  return access === ANONYMOUS;
+}
+
 /**
  * Returns the access of a principal. `signal` aborts when it ends.
  * @throws TailgateError SCOPE_INVALID or FILTER_INVALID
@@ -45,7 +49,15 @@ export const ANONYMOUS: Access = {
 export function grantedAccess(principal: string, grant: Grant, signal?: AbortSignal): Access {
   const scopes = parseScopes(grant.scopes);
   const filter = bothFilters(typesFilter(scopes), parseAccessFilter(grant.filter ?? ""));
+  if (grant.filter) filterTexts.set(filter, grant.filter);
   return { principal, scopes, filter, signal };
+}
+
+const filterTexts = new WeakMap<Filter, string>();
+
+/** Returns the filter of a principal as it was configured; undefined if it has none. */
+export function filterText({ filter }: Access): string | undefined {
+  return filterTexts.get(filter);
 }
 
 /** Returns a filter for the types of records that may be read. */

@@ -1,6 +1,7 @@
 import type { Access, AddressedRequest, RouteAccess, RouteRefusal } from "../plugin/index.ts";
 import { ANONYMOUS, isRefusal, type AuthMethod } from "./access.ts";
 import { MISSING_CREDENTIALS, missingScope } from "./refusals.ts";
+import { urlTokenRefusal } from "./url-tokens.ts";
 
 /**
  * The property of a request that was admitted. With a WeakMap, authentication would take three times as long, which a
@@ -26,6 +27,8 @@ export class Authenticator {
    * credentials, and ignores invalid ones.
    */
   refusalOf(request: AddressedRequest, access: RouteAccess): RouteRefusal | undefined {
+    const misplaced = urlTokenRefusal(request);
+    if (misplaced !== undefined) return misplaced;
     const outcome = this.#authenticate(request);
     if (access === "public") {
       if (outcome !== undefined && !isRefusal(outcome)) admit(request, outcome);

@@ -1,10 +1,14 @@
 import { randomBytes } from "node:crypto";
 import type { Access } from "../plugin/access.ts";
+import { clearInterval, clearTimeout, setInterval, setTimeout } from "../runtime/timers.ts";
 import { createSecretId, hashSecretId } from "./secret-ids.ts";
 import type { SessionFile, StoredSession } from "./session-file.ts";
 
 /** When this many sessions exist, a new one ends the one that was unused for the longest time. */
 export const SESSIONS_MAX = 1000;
+
+/** How soon streams end after the session that has opened them. */
+const SWEEP_INTERVAL_MS = 1000;
 
 /** Times of use are written to the file at most this often. */
 const SAVE_INTERVAL_MS = 60_000;
@@ -69,7 +73,6 @@ interface OpenSession extends Omit<Session, "principal"> {
   /** The access of the token, and that of the session made from it. Undefined until a restored session is used. */
   source: Access | undefined;
   access: Access | undefined;
-  timer: NodeJS.Timeout | undefined;
 }
 
 /**
@@ -81,10 +84,12 @@ export class Sessions {
   readonly #options: SessionsOptions;
   /** By the hash of the secret; the one that was unused for the longest time first. */
   readonly #sessions = new Map<string, OpenSession>();
+  readonly #sweepTimer: NodeJS.Timeout;
   #saveTimer: NodeJS.Timeout | undefined;
 
   constructor(options: SessionsOptions) {
     this.#options = options;
+    this.#sweepTimer = setInterval(() => this.sweep(), SWEEP_INTERVAL_MS).unref();
     const stored = options.file?.read();
     this.instance = stored?.instance ?? options.instance;
     for (const session of stored?.sessions ?? []) this.#restore(session);
@@ -99,7 +104,7 @@ export class Sessions {
     tokenId,
     address,
     userAgent = "",
-  }: Login): { secret: string; session: Session } | undefined {
+  }: Login): { secret: string; session: Session; access: Access } | undefined {
     const secret = createSecretId();
     const nowMs = Date.now();
     const session: OpenSession = {
@@ -114,17 +119,16 @@ export class Sessions {
       controller: new AbortController(),
       source: undefined,
       access: undefined,
-      timer: undefined,
     };
-    if (this.#accessOf(session) === undefined) return undefined;
+    const access = this.#accessOf(session);
+    if (access === undefined) return undefined;
     if (this.#sessions.size >= SESSIONS_MAX) {
       const [unused] = this.#sessions.values();
       this.#end(unused!, "evicted");
     }
     this.#sessions.set(session.hash, session);
-    this.#schedule(session);
     this.#save();
-    return { secret, session: viewOf(session) };
+    return { secret, session: viewOf(session), access };
   }
 
   /** Returns the session of a secret, which counts as its use, and the access that it gives. */
@@ -145,10 +149,7 @@ export class Sessions {
 
   /** Returns all sessions, the last used first. */
   list(): Session[] {
-    for (const session of this.#sessions.values()) {
-      if (this.#isOver(session)) this.#end(session, this.#endReason(session));
-      else if (this.#accessOf(session) === undefined) this.#end(session, "token");
-    }
+    this.sweep();
     return [...this.#sessions.values()].toReversed().map(viewOf);
   }
 
@@ -164,10 +165,18 @@ export class Sessions {
     return session && this.#end(session, "revoked");
   }
 
-  /** Saves the sessions, and stops their timers. */
+  /** Ends the sessions whose time is over or whose token is not valid any more, and with them the streams that they have opened. */
+  sweep(): void {
+    for (const session of this.#sessions.values()) {
+      if (this.#isOver(session)) this.#end(session, this.#endReason(session));
+      else if (this.#accessOf(session) === undefined) this.#end(session, "token");
+    }
+  }
+
+  /** Saves the sessions, and stops watching them. */
   close(): void {
+    clearInterval(this.#sweepTimer);
     if (this.#saveTimer !== undefined) this.#save();
-    for (const { timer } of this.#sessions.values()) clearTimeout(timer);
   }
 
   #find(secret: string): OpenSession | undefined {
@@ -205,18 +214,8 @@ export class Sessions {
     return session.access;
   }
 
-  /** Ends the session when its time is over, so that streams that it has opened end, too. */
-  #schedule(session: OpenSession): void {
-    const check = (): void => {
-      if (this.#isOver(session)) this.#end(session, this.#endReason(session));
-      else this.#schedule(session);
-    };
-    session.timer = setTimeout(check, Math.max(1, this.#leftMs(session))).unref();
-  }
-
   #end(session: OpenSession, reason: SessionEnd): Session {
     const view = viewOf(session);
-    clearTimeout(session.timer);
     if (!this.#sessions.delete(session.hash)) return view;
     session.controller.abort(new Error(END_TEXTS[reason]));
     this.#save();
@@ -239,7 +238,6 @@ export class Sessions {
     };
     if (this.#isOver(session) || this.#sessions.size >= SESSIONS_MAX) return;
     this.#sessions.set(hash, session);
-    this.#schedule(session);
   }
 
   #saveLater(): void {

@@ -1,11 +1,11 @@
-import type { Access } from "../plugin/access.ts";
+import type { Access, AddressedRequest, RouteRefusal } from "../plugin/index.ts";
+import type { AuthMethod } from "./access.ts";
+import { rejectedCredentials } from "./refusals.ts";
+import { TICKET_PREFIX } from "../wire/protocol.ts";
 import { createSecretId, hashSecretId } from "./secret-ids.ts";
 
 /** How long a ticket is valid. */
 export const TICKET_SECONDS = 30;
-
-/** The subprotocol that carries a ticket is this, followed by the ticket. It is offered and never selected. */
-export const TICKET_PREFIX = "tailgate.ticket.";
 
 /** The unused tickets of one principal, and of all; more of them replace or prevent each other. */
 const TICKETS_PER_PRINCIPAL_MAX = 100;
@@ -18,11 +18,15 @@ interface Ticket {
   readonly expiresMs: number;
 }
 
+const INVALID_TICKET = rejectedCredentials(
+  "The ticket is not valid: it was used, is older than 30 s, or belongs to a page of another origin. Request a new one with POST /api/tickets.",
+);
+
 /**
  * Tickets for WebSockets: a page of another origin has no cookie, and a browser sends no `Authorization` header with a
  * WebSocket. A ticket opens one connection, within 30 seconds, with the access of whoever requested it.
  */
-export class Tickets {
+export class Tickets implements AuthMethod {
   /** By the hash of the ticket; the oldest first. */
   readonly #tickets = new Map<string, Ticket>();
   readonly #now: () => number;
@@ -30,6 +34,13 @@ export class Tickets {
   /** `now`: a monotonic clock in milliseconds. */
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
+  }
+
+  /** Only WebSockets have tickets, and each has its own. */
+  authenticate({ headers }: AddressedRequest): Access | RouteRefusal | undefined {
+    const ticket = offeredTicket(headers["sec-websocket-protocol"]);
+    if (ticket === undefined || headers.upgrade === undefined) return undefined;
+    return this.redeem(ticket, headers.origin) ?? INVALID_TICKET;
   }
 
   /** Returns a new ticket; undefined if there are too many. The oldest one of a principal that has too many is dropped. */

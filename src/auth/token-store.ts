@@ -111,6 +111,13 @@ export class TokenStore implements AuthMethod {
     return entry !== undefined && isValid(entry) ? entry.access : undefined;
   }
 
+  /** Returns when the token of a principal expires, in ms since 1970; undefined if it does not, or if it is no token's. */
+  expiryOf({ principal }: Access): number | undefined {
+    const entries = Array.from(this.#entries.values());
+    const entry = entries.find(({ access }) => access.principal === principal);
+    return entry === undefined || entry.expiresAtMs === Infinity ? undefined : entry.expiresAtMs;
+  }
+
   close(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -143,7 +150,7 @@ export class TokenStore implements AuthMethod {
 
   async #poll(): Promise<void> {
     this.#followClock();
-    await this.#reload();
+    await this.reload();
     if (this.#timer !== undefined) this.#watch();
   }
 
@@ -155,7 +162,8 @@ export class TokenStore implements AuthMethod {
     }
   }
 
-  async #reload(): Promise<void> {
+  /** Reads the file if it has changed. Failures are logged. */
+  async reload(): Promise<void> {
     const { path, log, changed } = this.#options;
     try {
       const version = await fileVersion(path);

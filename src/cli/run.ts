@@ -1,8 +1,10 @@
+import { rmSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { type Command, InvalidArgumentError } from "commander";
 import { closestMatch } from "leven";
 import { type ConfigFlags, resolveConfig } from "../config/config.ts";
-import type { RunningTailgate } from "../gateway/start.ts";
+import type { Invitation, RunningTailgate } from "../gateway/start.ts";
+import { overwriteFile } from "../runtime/log-dir.ts";
 import { TailgateError } from "../wire/errors.ts";
 import { report, say } from "./output.ts";
 import { ServiceManager } from "./service-manager.ts";
@@ -78,10 +80,11 @@ async function run({ config: file, ...flags }: RunOptions): Promise<void> {
   const config = await resolveConfig({ file, flags, env: process.env, cwd: process.cwd() });
   // Loaded here to keep the other commands fast.
   const { startTailgate } = await import("../gateway/start.ts");
-  const starting = startTailgate(config, { handlesSignals: false });
+  const starting = startTailgate(config, { handlesSignals: false, invitesAdmin: true });
   const started = async (): Promise<void> => {
     running = await starting;
     announce(running);
+    if (running.invitation) invite(running.invitation);
     manager.ready(running.gateway, `Listening on ${running.url}`);
   };
   await Promise.race([started(), ending]);
@@ -96,6 +99,24 @@ function announce({ facts, listeners, notices }: RunningTailgate): void {
   for (const listener of listeners) say(`listening on ${listener}`);
   for (const notice of notices) say(notice);
 }
+
+const INVITATION =
+  "Nobody has a token yet. To sign in as the first administrator, open this link; it is valid once and for 10 minutes:";
+
+/** Shows the links to whoever starts the gateway at a terminal; logs, which others may read, get the path of a file. */
+function invite({ links, file }: Invitation): void {
+  const lines = links.map((link) => `  ${link}`);
+  if (process.stderr.isTTY) return [INVITATION, ...lines].forEach(say);
+  overwriteFile(file, `${links.join("\n")}\n`, false);
+  const remove = (): void => rmSync(file, { force: true });
+  setTimeout(remove, INVITATION_MS).unref();
+  process.once("exit", remove);
+  say(
+    `Nobody has a token yet. To sign in as the first administrator, open the link in ${file}; it is valid once and for 10 minutes.`,
+  );
+}
+
+const INVITATION_MS = 10 * 60_000;
 
 /**
  * Resolves at the first SIGTERM, SIGINT or uncaught exception. A second signal calls `sync` and exits; an uncaught exception

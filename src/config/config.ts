@@ -93,6 +93,12 @@ export interface AuthConfig {
   readonly proxy?: ProxyUsersConfig | undefined;
   /** What clients with a certificate may do, by its name or fingerprint. */
   readonly certificates?: Readonly<Record<string, GrantConfig>>;
+  readonly sessions: {
+    /** How long a session may be unused, and how long it lasts at most. */
+    readonly idleMs: number;
+    readonly absoluteMs: number;
+    readonly survivesRestart: boolean;
+  };
 }
 
 /** The headers by which a proxy names its users, and what they may do. */
@@ -332,6 +338,9 @@ function filesAsOptions({ certificate, key, clientCa }: TlsFiles): Mapping {
   return { certificate, key, client_ca: clientCa };
 }
 
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+
 function authConfig(
   checked: z.output<typeof authSchema>,
   tokensFile: string | undefined,
@@ -343,6 +352,11 @@ function authConfig(
       checked.max_ingest_bytes_per_second_per_principal ?? undefined,
     proxy: proxyUsersConfig(checked.proxy),
     certificates: checked.certificates,
+    sessions: {
+      idleMs: checked.sessions.idle_minutes * MINUTE_MS,
+      absoluteMs: checked.sessions.absolute_hours * HOUR_MS,
+      survivesRestart: checked.sessions.survive_restart,
+    },
   };
 }
 

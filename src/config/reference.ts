@@ -9,12 +9,13 @@ import {
   type OptionDescription,
 } from "./option-schema.ts";
 import {
-  GENERIC_SCHEMAS,
-  settingsSchema,
   authSchema,
+  GENERIC_SCHEMAS,
   httpSchema,
   journalSchema,
   proxySchema,
+  sessionsSchema,
+  settingsSchema,
   tlsSchema,
 } from "./settings.ts";
 import { FLAG_NAMES, optionSources, SETTING_SOURCES, type ValueSource } from "./environment.ts";
@@ -115,6 +116,8 @@ export async function configReference(): Promise<string> {
     table(httpSchema),
     "### auth",
     table(authSchema),
+    "### auth.sessions",
+    table(sessionsSchema),
     "### auth.proxy",
     table(proxySchema),
     "### All components",

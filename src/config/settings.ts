@@ -179,21 +179,39 @@ export const proxySchema = z.strictObject({
     .describe("What a user may do, beside what the user's groups may."),
 });
 
-export const authSchema = z.strictObject({
-  proxy: proxySchema
-    .optional()
-    .meta({ title: "mapping" })
-    .describe("Users whom a reverse proxy authenticates."),
-  certificates: grants
-    .meta({ title: "mapping of certificates to `scopes` and `filter`" })
+export const sessionsSchema = z.strictObject({
+  idle_minutes: z
+    .number()
+    .positive()
+    .max(7 * 24 * 60)
+    .default(60)
     .describe(
-      "What clients with a certificate of `tls.client_ca` may do, by a name in the certificate or its SHA-256 fingerprint.",
+      "A session ends if it is not used for this long. A dashboard uses it as long as it is visible.",
     ),
+  absolute_hours: z
+    .number()
+    .positive()
+    .max(30 * 24)
+    .default(12)
+    .describe("A session ends this long after the login, however it is used."),
+  survive_restart: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Whether users stay signed in when the gateway restarts. The hashes of their sessions are then in `sessions.json` in the log directory.",
+    ),
+});
+
+export const authSchema = z.strictObject({
   tokens_file: path
     .optional()
     .describe(
       "Path of the file with the hashes of tokens. Nobody but its owner may write to it, and others must not be able to read it. Default: `tailgate/tokens.json` under XDG_CONFIG_HOME or ~/.config.",
     ),
+  sessions: sessionsSchema
+    .prefault({})
+    .meta({ title: "mapping" })
+    .describe("How long browsers stay signed in."),
   max_connections_per_principal: z
     .int()
     .min(1)
@@ -209,6 +227,15 @@ export const authSchema = z.strictObject({
     .default(null)
     .describe(
       "How much one token, user or certificate may send over OTLP on average, like `http.max_ingest_bytes_per_second_per_address`. null: no limit.",
+    ),
+  proxy: proxySchema
+    .optional()
+    .meta({ title: "mapping" })
+    .describe("Users whom a reverse proxy authenticates."),
+  certificates: grants
+    .meta({ title: "mapping of certificates to `scopes` and `filter`" })
+    .describe(
+      "What clients with a certificate of `tls.client_ca` may do, by a name in the certificate or its SHA-256 fingerprint.",
     ),
 });
 

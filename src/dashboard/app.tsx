@@ -1,6 +1,7 @@
 import { useEffect, useRef, useState, useSyncExternalStore, type FocusEvent } from "react";
 import { flushSync } from "react-dom";
 import { ENVELOPE_TYPES, type EnvelopeType } from "../wire/envelope.ts";
+import { printable } from "../wire/printable.ts";
 import { CorrelationBar, Details, type SelectedRecord } from "./details/details.tsx";
 import { LinkNotice, recordLink, useLinkedRecord } from "./details/record-link.tsx";
 import { HelpDialog, SavedViewsDialog } from "./dialogs.tsx";
@@ -15,6 +16,7 @@ import { Overview } from "./search/overview.tsx";
 import type { DashboardSession } from "./session/session.ts";
 import { DEFAULT_VIEW, filterKey, useView, type View, type ViewStore } from "./session/view.ts";
 import { StatusBar } from "./status/status-bar.tsx";
+import { TEXTS } from "./texts.ts";
 import { Toolbar } from "./toolbar.tsx";
 
 interface AppProps {
@@ -120,6 +122,7 @@ export function App({ session, views }: AppProps) {
             <Panel
               store={panels[type]}
               hasHeading={hasHeading}
+              noAccess={noAccessText(session, type)}
               selected={selection?.type === type ? selection.entry : undefined}
               onSelect={select}
               onResume={resume}
@@ -145,6 +148,13 @@ export function App({ session, views }: AppProps) {
       <StatusBar session={session} />
     </SearchHighlight>
   );
+}
+
+/** Returns why the user may not read the records of a panel; undefined if they may. */
+function noAccessText({ identity: store }: DashboardSession, type: EnvelopeType) {
+  const scope = store.lackingScope(type);
+  const { principal } = store.identity;
+  return scope && TEXTS.noAccess.text(printable(principal ?? ""), scope);
 }
 
 /** The record in the details pane. Its sequence is in the address, too. */

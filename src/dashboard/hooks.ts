@@ -1,4 +1,11 @@
-import { useCallback, useEffect, useEffectEvent, useState, useSyncExternalStore } from "react";
+import {
+  useCallback,
+  useEffect,
+  useEffectEvent,
+  useLayoutEffect,
+  useState,
+  useSyncExternalStore,
+} from "react";
 
 const STORAGE_PREFIX = "tailgate.";
 
@@ -36,6 +43,22 @@ function readSetting<Value>(
   } catch {
     return undefined;
   }
+}
+
+export const THEMES = ["system", "light", "dark"] as const;
+type Theme = (typeof THEMES)[number];
+
+/** The theme that the user has chosen in this browser. */
+export function useTheme(): [Theme, (theme: Theme) => void] {
+  const [theme, setTheme] = useStoredSetting<Theme>("theme", "system", isTheme);
+  useLayoutEffect(() => {
+    document.documentElement.dataset["theme"] = theme;
+  }, [theme]);
+  return [theme, setTheme];
+}
+
+export function isTheme(value: unknown): value is Theme {
+  return THEMES.some((theme) => theme === value);
 }
 
 /** A narrower page shows one panel at a time; the style sheets use the same width. */

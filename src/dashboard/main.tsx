@@ -5,16 +5,23 @@ import "./panel/panel.css";
 import "./details/details.css";
 import "./search/search.css";
 import "./status/status.css";
-import { App } from "./app.tsx";
+import "./sign-in/sign-in.css";
+import { Root } from "./root.tsx";
 import { GatewayClock } from "./session/gateway-clock.ts";
-import { DashboardSession } from "./session/session.ts";
 import { isSliding, ViewStore } from "./session/view.ts";
+import { IdentityStore, takeLoginCode } from "./sign-in/identity.ts";
 
+const code = takeLoginCode();
 const views = new ViewStore();
 const clock = new GatewayClock();
-// "The last minutes" are in the gateway's time.
-if (isSliding(views.get().range)) await clock.learn();
-const session = new DashboardSession(views.get(), clock);
-session.follow(views);
+const identity = new IdentityStore();
+const problem = code === undefined ? undefined : await identity.signIn({ code });
+await Promise.all([
+  identity.learn(),
+  // "The last minutes" are in the gateway's time.
+  isSliding(views.get().range) && clock.learn(),
+]);
 
-createRoot(document.getElementById("dashboard")!).render(<App session={session} views={views} />);
+createRoot(document.getElementById("dashboard")!).render(
+  <Root identity={identity} views={views} clock={clock} linkProblem={problem} />,
+);

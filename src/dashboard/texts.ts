@@ -5,6 +5,7 @@ import type { PanelCounts } from "./panel/panel-rows.ts";
 import type { ResetRow } from "./panel/rows.ts";
 import type { ExportProgress } from "./search/export.ts";
 import type { JournalCount } from "./session/journal-counts.ts";
+import type { SignInProblem } from "./sign-in/identity.ts";
 
 /** All texts of the dashboard. Buttons start with a verb, and labels have no full stop. */
 export const TEXTS = {
@@ -210,6 +211,45 @@ export const TEXTS = {
     close: "Dismiss",
   },
 
+  signIn: {
+    title: "Sign in to Tailgate",
+    token: "Token",
+    placeholder: "tgw_...",
+    button: "Sign in",
+    busy: "Signing in",
+    hint: "An administrator of this gateway creates tokens:",
+    command: "tailgate token create --name NAME --scope read",
+    ended: "Your session has ended. Sign in to continue where you left off.",
+    problem: formatSignInProblem,
+  },
+  account: {
+    button: (principal: string) => `Signed in as ${principal}`,
+    principal: "Signed in as",
+    scopes: "Scopes",
+    filter: "Filter",
+    expires: "Until",
+    time: (ms: number) => DAY_AND_CLOCK.format(ms),
+    sessions: "Sessions",
+    signOut: "Sign out",
+  },
+  sessions: {
+    title: "Sessions",
+    none: "Nobody is signed in with a browser.",
+    current: "this browser",
+    from: (address: string, browser: string) => `${browser} at ${address}`,
+    times: (createdMs: number, usedMs: number) =>
+      `Signed in ${DAY_AND_CLOCK.format(createdMs)}, last used ${DAY_AND_CLOCK.format(usedMs)}`,
+    end: "End",
+    endOf: (principal: string) => `End the session of ${principal}`,
+  },
+  noAccess: {
+    title: {
+      system_log: "No access to system logs",
+      audit_log: "No access to audit events",
+    } satisfies Record<EnvelopeType, string>,
+    text: (principal: string, scope: string) => `${principal} lacks the scope ${scope}.`,
+  },
+
   exporters: {
     title: "Exporters",
     healthy: "Exporters up to date",
@@ -268,6 +308,15 @@ const DROP_REASONS: Readonly<Record<string, string>> = {
   not_stored: GAP_REASONS.not_stored,
   damaged: GAP_REASONS.damaged,
 };
+
+function formatSignInProblem(problem: SignInProblem): string {
+  if (problem.kind === "rejected") return problem.text;
+  const text =
+    problem.kind === "failed"
+      ? `The gateway responded with HTTP ${problem.status}.`
+      : "The gateway does not answer.";
+  return `${text} Try again.`;
+}
 
 const NUMBER = new Intl.NumberFormat("en");
 

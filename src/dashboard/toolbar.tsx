@@ -1,8 +1,9 @@
-import { useLayoutEffect, type Ref } from "react";
+import type { Ref } from "react";
 import { ENVELOPE_TYPES } from "../wire/envelope.ts";
-import { useStoredSetting } from "./hooks.ts";
+import { isTheme, THEMES, useTheme } from "./hooks.ts";
 import { collectFields } from "./search/query.ts";
 import { SearchBox } from "./search/search-box.tsx";
+import { Account } from "./sign-in/account.tsx";
 import type { DashboardSession } from "./session/session.ts";
 import type { View, ViewStore } from "./session/view.ts";
 import { TEXTS } from "./texts.ts";
@@ -42,19 +43,14 @@ export function Toolbar(props: ToolbarProps) {
         <button aria-label={TEXTS.help.button} title={TEXTS.help.button} onClick={onHelp}>
           ?
         </button>
+        <Account store={session.identity} />
       </div>
     </header>
   );
 }
 
-const THEMES = ["system", "light", "dark"] as const;
-type Theme = (typeof THEMES)[number];
-
 function ThemePicker() {
-  const [theme, setTheme] = useStoredSetting<Theme>("theme", "system", isTheme);
-  useLayoutEffect(() => {
-    document.documentElement.dataset["theme"] = theme;
-  }, [theme]);
+  const [theme, setTheme] = useTheme();
   return (
     <label>
       {TEXTS.theme.label}
@@ -71,8 +67,4 @@ function ThemePicker() {
       </select>
     </label>
   );
-}
-
-function isTheme(value: unknown): value is Theme {
-  return THEMES.some((theme) => theme === value);
 }

@@ -1,55 +1,107 @@
+import { createHash } from "node:crypto";
+import { hostname } from "node:os";
+import { join } from "node:path";
 import { Authenticator } from "../auth/authenticator.ts";
 import { ClientCertificates } from "../auth/client-certificate.ts";
+import { firstToken } from "../auth/first-token.ts";
 import { ProxyUsers } from "../auth/proxy-user.ts";
 import type { Forwarding } from "../auth/public-base.ts";
+import { SignIn } from "../auth/sign-in.ts";
+import { Tickets } from "../auth/tickets.ts";
 import { TokenStore } from "../auth/token-store.ts";
 import { defaultTokensFile } from "../auth/tokens-file.ts";
-import type { AuthConfig } from "../config/config.ts";
+import type { Config } from "../config/config.ts";
 import { TailgateError } from "../wire/errors.ts";
 import { hostLogger, type WriteLine } from "./host-log.ts";
+
+type AuthenticationConfig = Pick<Config, "logDir" | "port"> & {
+  readonly auth: NonNullable<Config["auth"]>;
+};
+
+/** Where sessions survive a restart, in the log directory. */
+const SESSIONS_FILE = "sessions.json";
 
 /** The parts that decide who may use a gateway, as its configuration says. */
 export class Authentication {
   readonly tokens: TokenStore;
+  readonly tickets = new Tickets();
+  readonly signIn: SignIn;
   readonly authenticator: Authenticator;
+  readonly tokensFile: string;
 
   readonly #certificates: ClientCertificates;
 
   private constructor(
+    tokensFile: string,
     tokens: TokenStore,
-    proxyUsers: ProxyUsers | undefined,
-    certificates: ClientCertificates,
+    config: AuthenticationConfig,
+    forwarding: Forwarding,
+    write: WriteLine,
   ) {
+    this.tokensFile = tokensFile;
+    const { idleMs, absoluteMs, survivesRestart } = config.auth.sessions;
     this.tokens = tokens;
-    this.#certificates = certificates;
-    // A proxy may pass on the password with which it has authenticated a user.
+    this.signIn = new SignIn({
+      tokens,
+      instance: instanceOf(config),
+      idleMs,
+      absoluteMs,
+      file: survivesRestart ? join(config.logDir, SESSIONS_FILE) : undefined,
+      log: hostLogger("tailgate.auth", write),
+    });
+    const { proxy, certificates = {} } = config.auth;
+    this.#certificates = new ClientCertificates(certificates);
     this.authenticator = new Authenticator([
-      ...(proxyUsers ? [proxyUsers] : []),
+      this.tickets,
+      this.signIn,
+      // A proxy may pass on the password with which it has authenticated a user.
+      ...(proxy === undefined ? [] : [new ProxyUsers(proxy, forwarding)]),
       tokens,
       // Clients may have a certificate for other services, and a token for this one.
-      certificates,
+      this.#certificates,
     ]);
   }
 
   /** @throws TailgateError TOKENS_UNREADABLE */
   static async open(
-    config: AuthConfig,
+    config: AuthenticationConfig,
     forwarding: Forwarding,
     write: WriteLine,
   ): Promise<Authentication> {
-    const path = config.tokensFile ?? defaultTokensFile(process.env);
+    const path = config.auth.tokensFile ?? defaultTokensFile(process.env);
     if (path === undefined) {
       const text = "This user has no home directory for the tokens file: set auth.tokens_file.";
       throw new TailgateError("TOKENS_UNREADABLE", text);
     }
     const log = hostLogger("tailgate.auth", write);
-    const proxyUsers = config.proxy && new ProxyUsers(config.proxy, forwarding);
-    const certificates = new ClientCertificates(config.certificates ?? {});
-    return new Authentication(await TokenStore.open({ path, log }), proxyUsers, certificates);
+    const tokens = await TokenStore.open({ path, log });
+    return new Authentication(path, tokens, config, forwarding, write);
+  }
+
+  /**
+   * Returns the code of a login link for the first token, which it creates if there is none; undefined if there are other
+   * tokens.
+   * @throws TailgateError TOKENS_UNREADABLE or TOKENS_UNWRITABLE
+   */
+  async firstLoginCode(): Promise<string | undefined> {
+    const tokenId = await firstToken(this.tokensFile);
+    if (tokenId === undefined) return undefined;
+    await this.tokens.reload();
+    return this.signIn.codes.create(tokenId);
   }
 
   close(): void {
     this.tokens.close();
     this.#certificates.close();
+    this.signIn.close();
   }
+}
+
+/**
+ * Returns a name for the session cookie that differs between gateways of one host, and stays the same when a gateway
+ * restarts. The port would not do: several gateways may have the same one behind tunnels to one machine.
+ */
+function instanceOf({ logDir, port }: AuthenticationConfig): string {
+  const place = JSON.stringify([hostname(), logDir, port]);
+  return createHash("sha256").update(place).digest("hex").slice(0, 8);
 }

@@ -1,5 +1,5 @@
 import { lstat, readdir, statfs } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { AUDIT_DIRECTORY } from "../audit/checkpoint-file.ts";
 import { SigningKey } from "../audit/signing-key.ts";
 import type { Config, TlsConfig } from "../config/config.ts";
@@ -9,12 +9,14 @@ import { Authentication } from "./authentication.ts";
 import { DEFAULT_ORIGINS } from "../http/server/guard.ts";
 import { HttpServer } from "../http/server/server.ts";
 import { ClockFile, TrustedClock } from "../journal/trusted-clock.ts";
+import type { HostLogger } from "../plugin/index.ts";
 import type { Journal, Damage } from "../journal/journal.ts";
 import { MemoryJournal } from "../journal/memory.ts";
 import { SqliteJournal } from "../journal/sqlite.ts";
 import { Forwarding } from "../auth/public-base.ts";
 import { prepareLogDir, volatileNotice } from "../runtime/log-dir.ts";
 import { ServerTls } from "../tls/server-tls.ts";
+import { loginLinks } from "../http/server/login-links.ts";
 import { preflight } from "./preflight.ts";
 import { startFacts } from "./start-facts.ts";
 import { onProcessExit, keepAlive } from "./process-exit.ts";
@@ -31,8 +33,17 @@ export interface RunningTailgate {
   readonly notices: readonly string[];
   /** Reads the files of `tls` again if they have changed. Without this call, that takes up to 30 seconds. */
   reloadCertificate(): Promise<void>;
+  /** Signs the first administrator in; undefined if there are tokens, or without `invitesAdmin`. */
+  readonly invitation: Invitation | undefined;
   /** Shuts down within about ten seconds. Safe to call again. */
   stop(): Promise<void>;
+}
+
+/** Links that sign the first administrator in, with the same code at different addresses. */
+export interface Invitation {
+  readonly links: readonly string[];
+  /** Where to write the links if nobody sees stderr: beside the tokens file. */
+  readonly file: string;
 }
 
 export interface StartOptions {
@@ -40,6 +51,8 @@ export interface StartOptions {
   readonly write?: WriteLine;
   /** Whether the gateway keeps the process alive until it is stopped. Default true. */
   readonly keepsAlive?: boolean;
+  /** Whether to create the first token if authentication is on and there is none. Default false. */
+  readonly invitesAdmin?: boolean;
   /** Whether to write everything before a signal that nothing else handles ends the process. Default true. */
   readonly handlesSignals?: boolean;
 }
@@ -108,17 +121,16 @@ export async function startTailgate(
   return keepAlive(start(config, options));
 }
 
-async function start(
-  config: Config,
-  { write = writeToStderr, keepsAlive = true, handlesSignals = true }: StartOptions,
-): Promise<RunningTailgate> {
+async function start(config: Config, options: StartOptions): Promise<RunningTailgate> {
+  const { write = writeToStderr, keepsAlive = true, handlesSignals = true } = options;
   await preflight(config);
   await prepareLogDir(config.logDir);
   const { host, port, socket, allowedHosts, trustsDefaultOrigins, http: limits } = config;
   const { basePath = "", trustedProxies = [] } = config;
   const log = hostLogger("tailgate.http", write);
   const forwarding = new Forwarding({ trustedProxies, basePath, log });
-  const auth = config.auth && (await Authentication.open(config.auth, forwarding, write));
+  const auth =
+    config.auth && (await Authentication.open({ ...config, auth: config.auth }, forwarding, write));
   const tls = config.tls && (await openTls(config.tls, write));
   const server = new HttpServer({
     host,
@@ -134,6 +146,8 @@ async function start(
     keepsAlive,
     authenticator: auth?.authenticator,
     principalLimits: config.auth,
+    signIn: auth?.signIn,
+    tickets: auth?.tickets,
     suppressedLines: () => lineLimiter(write).suppressed,
   });
   const auditKey = await openAuditKey(config, write);
@@ -170,8 +184,11 @@ async function start(
       config.exposure &&
         `insecure: true: ${JSON.stringify(host)} is not a loopback address. ${config.exposure}`,
       volatileNotice(config.logDir, type),
-      trustsDefaultOrigins ? TRUST_TEXT : undefined,
+      // With authentication, such pages need a ticket.
+      trustsDefaultOrigins && auth === undefined ? TRUST_TEXT : undefined,
     ].filter((notice) => notice !== undefined);
+    const invitation =
+      auth && options.invitesAdmin ? await inviteAdmin(auth, config, url, log) : undefined;
     const facts = startFacts(config, {
       tokens: auth?.tokens.size,
       certificate: tls?.certificate,
@@ -184,10 +201,34 @@ async function start(
       listeners,
       notices,
       reloadCertificate: async () => tls?.reload(),
+      invitation,
       stop: () => (stopping ??= keepAlive(stop())),
     };
   } catch (error) {
     await stop();
     throw error;
+  }
+}
+
+/** The file of {@link Invitation}. */
+const INVITATION_FILE = "login-link";
+
+/** Without a token nobody could sign in; a gateway that cannot create one works with those that are added later. */
+async function inviteAdmin(
+  auth: Authentication,
+  { host, allowedHosts, basePath = "" }: Config,
+  url: string,
+  log: HostLogger,
+): Promise<Invitation | undefined> {
+  try {
+    const code = await auth.firstLoginCode();
+    if (code === undefined) return undefined;
+    return {
+      links: loginLinks({ url, host, allowedHosts, basePath, code }),
+      file: join(dirname(auth.tokensFile), INVITATION_FILE),
+    };
+  } catch (error) {
+    log.error("There are no tokens, and the first one could not be created:", error);
+    return undefined;
   }
 }

@@ -117,6 +117,8 @@ export interface AddressedRequest {
     readonly origin?: string | undefined;
     readonly authorization?: string | undefined;
     readonly cookie?: string | undefined;
+    /** `websocket` for a handshake. */
+    readonly upgrade?: string | undefined;
     /** Subprotocols of a WebSocket handshake, one of which may be a ticket. */
     readonly "sec-websocket-protocol"?: string | undefined;
     readonly "sec-fetch-site"?: string | undefined;

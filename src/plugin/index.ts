@@ -88,7 +88,7 @@ export {
   parseFilter,
 } from "../wire/filter.ts";
 export type { Filter, FilterQuery, FilterTerm, RecordFields } from "../wire/filter.ts";
-export { SUBPROTOCOL } from "../wire/protocol.ts";
+export { PLAIN_SUBPROTOCOL, SUBPROTOCOL } from "../wire/protocol.ts";
 export type { ClientMessage, GapMessage, ServerMessage } from "../wire/protocol.ts";
 
 // Helpers.

@@ -12,6 +12,9 @@ import type { FilterQuery } from "./filter.ts";
 /** The name of the WebSocket subprotocol. */
 export const SUBPROTOCOL = "tailgate.v1";
 
+/** The name of the plain protocol: envelopes and nothing else, as without a subprotocol. */
+export const PLAIN_SUBPROTOCOL = "tailgate.plain";
+
 /**
  * A page that cannot send a header or a cookie with its WebSocket offers this, followed by a ticket, as a second
  * subprotocol. The gateway never selects it.

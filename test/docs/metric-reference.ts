@@ -9,6 +9,7 @@ import { builtInNames, type Section, SECTIONS } from "../../src/config/built-ins
 import { resolveConfig } from "../../src/config/config.ts";
 import { startTailgate } from "../../src/gateway/start.ts";
 import { gatewayMetrics } from "../../src/http/metrics/gateway-metrics.ts";
+import { TestTokens } from "../harness/tokens.ts";
 import { DROP_REASONS } from "../../src/plugin/metrics.ts";
 import { issueCertificate } from "../harness/certificates.ts";
 
@@ -43,6 +44,8 @@ const LABELS: Readonly<Record<string, readonly string[]>> = {
   tailgate_websocket_clients_closed_total: ["reason"],
   tailgate_websocket_clients_refused_total: ["reason"],
   tailgate_websocket_records_missed_total: ["reason"],
+  tailgate_logins_total: ["outcome"],
+  tailgate_sessions_ended_total: ["reason"],
   tailgate_spans_instances_closed_total: ["end"],
   tailgate_spans_dropped_total: ["reason"],
   tailgate_tls_reloads_total: ["result"],
@@ -58,6 +61,7 @@ const GROUPS: readonly (readonly [string, RegExp])[] = [
   ["Traces of instances", /^tailgate_spans_/],
   ["HTTP", /^tailgate_(http|requests)_/],
   ["TLS", /^tailgate_tls_/],
+  ["Sign-in", /^tailgate_(logins|sessions)(_|$)/],
   ["Gateway", /^tailgate_/],
   ["Process", /^/],
 ];
@@ -134,9 +138,11 @@ async function exposedMetrics(): Promise<ExposedMetric[]> {
   await writeFile(join(directory, "tls.pem"), cert);
   await writeFile(join(directory, "tls.key"), key, { mode: 0o600 });
   const sections = SECTIONS.map((section) => [section, allBuiltIns(section)] as const);
+  // Some metrics exist only with authentication.
+  const tokens = await TestTokens.create(directory, { prometheus: { scopes: ["metrics"] } });
   const config = await resolveConfig({
     // Some metrics exist only with TLS; the socket needs no client that trusts the certificate.
-    text: "{ port: null, listen: unix:a.sock, tls: { certificate: tls.pem, key: tls.key } }",
+    text: `{ port: null, listen: unix:a.sock, auth: { tokens_file: ${tokens.path} }, tls: { certificate: tls.pem, key: tls.key } }`,
     flags: { logDir: join(directory, "logs") },
     env: {},
     cwd: directory,
@@ -144,7 +150,11 @@ async function exposedMetrics(): Promise<ExposedMetric[]> {
   });
   const running = await startTailgate(config, { write: () => {}, handlesSignals: false });
   try {
-    const asked = request({ socketPath: config.socket!.path, path: "/metrics" }).end();
+    const asked = request({
+      socketPath: config.socket!.path,
+      path: "/metrics",
+      headers: tokens.bearer("prometheus"),
+    }).end();
     const [response] = (await once(asked, "response")) as [IncomingMessage];
     const exposed = Array.from(
       (await textOf(response)).matchAll(

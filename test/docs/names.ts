@@ -3,8 +3,17 @@
 import { OPTION_SOURCES, SETTING_SOURCES, type ValueSource } from "../../src/config/environment.ts";
 import { COUNTS_PATH } from "../../src/http/api/counts.ts";
 import { HISTORY_PATH } from "../../src/http/api/history.ts";
+import {
+  IDENTITY_PATH,
+  LOGIN_PATH,
+  LOGOUT_PATH,
+  SESSION_PATH,
+  SESSIONS_PATH,
+  TICKETS_PATH,
+} from "../../src/http/api/sign-in.ts";
 import { STATS_PATH } from "../../src/http/api/stats.ts";
 import { METRICS_PATH } from "../../src/http/metrics/metrics.ts";
+import { LOGIN_PAGE_PATH } from "../../src/http/server/dashboard.ts";
 import { HEALTH_PATH, READINESS_PATH } from "../../src/http/server/health.ts";
 import { ERROR_CODES } from "../../src/wire/errors.ts";
 import { Document } from "./document.ts";
@@ -82,6 +91,13 @@ export const ROUTES: ReadonlyMap<string, readonly string[]> = new Map([
   [COUNTS_PATH, ["GET"]],
   [STATS_PATH, ["GET"]],
   [HEALTH_PATH, ["GET"]],
+  [IDENTITY_PATH, ["GET"]],
+  [LOGIN_PATH, ["POST"]],
+  [LOGOUT_PATH, ["POST"]],
+  [SESSIONS_PATH, ["GET"]],
+  [SESSION_PATH, ["DELETE"]],
+  [TICKETS_PATH, ["POST"]],
+  [LOGIN_PAGE_PATH, ["GET"]],
   [READINESS_PATH, ["GET"]],
   [METRICS_PATH, ["GET"]],
   ["/ws/logs", ["GET"]],
@@ -93,11 +109,14 @@ export const ROUTES: ReadonlyMap<string, readonly string[]> = new Map([
 /** The codes of `{"error":{"code","message"}}` that only HTTP responses have. */
 const HTTP_CODES = [
   "ANSWERS_UNREAD",
+  "BODY_INVALID",
+  "BODY_TOO_LARGE",
   "CURSOR_GONE",
   "METHOD_NOT_ALLOWED",
   "NOT_FOUND",
   "PARAMETER_INVALID",
   "SEARCHES_BUSY",
+  "UNSUPPORTED_MEDIA_TYPE",
 ] as const;
 
 export const CODES: readonly string[] = [...ERROR_CODES, ...HTTP_CODES];

@@ -15,6 +15,7 @@ import { DEPTH_MAX } from "../../src/envelope/json-writer.ts";
 import { GatewayProcess } from "../harness/gateway.ts";
 import { Program, runCli } from "../harness/program.ts";
 import { postMessages } from "../harness/otlp.ts";
+import { TestTokens } from "../harness/tokens.ts";
 import { Workspace } from "../harness/workspace.ts";
 import { Document, repositoryPath } from "./document.ts";
 import { tableAfter } from "./table.ts";
@@ -48,6 +49,18 @@ test("requests that pages of other sites cause are rejected as shown", async () 
   expect(page.listings).toContain(shown);
   const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
   expect(metrics).toMatch(/^tailgate_http_requests_refused_total 5$/m);
+});
+
+test("whoami answers the holder of a token", async () => {
+  const tokens = await TestTokens.create(workspace, { ci: { scopes: ["ingest"] } });
+  const config = `auth: { tokens_file: ${tokens.path} }\nreceivers: {}\n`;
+  await using secured = await GatewayProcess.start(config);
+  const script = page.example("whoami").replaceAll("http://127.0.0.1:8001", secured.url);
+  const shown = await Program.run("bash", ["-c", script], {
+    cwd: "/",
+    env: { TAILGATE_TOKEN: tokens.text("ci") },
+  });
+  expect(JSON.parse(shown)).toMatchObject({ principal: "token:ci" });
 });
 
 test("an accepted origin gets no CORS headers, and cannot send OTLP", async () => {

@@ -21,14 +21,16 @@ export const AUDIT = "orchestrator.audit";
 /** A gateway as users start it, with browsers showing its dashboard; all end with the scope. */
 export class DashboardGateway implements AsyncDisposable {
   readonly #gateway: GatewayProcess;
+  readonly #headers: Readonly<Record<string, string>>;
 
-  private constructor(gateway: GatewayProcess) {
+  private constructor(gateway: GatewayProcess, headers: Readonly<Record<string, string>>) {
     this.#gateway = gateway;
+    this.#headers = headers;
   }
 
-  /** Starts the gateway with what a tailgate.yaml says. */
-  static async start(config = ""): Promise<DashboardGateway> {
-    return new DashboardGateway(await GatewayProcess.start(config, ["--otlp-port", "0"]));
+  /** Starts the gateway with what a tailgate.yaml says. Records are posted with the headers. */
+  static async start(config = "", headers = {}): Promise<DashboardGateway> {
+    return new DashboardGateway(await GatewayProcess.start(config, ["--otlp-port", "0"]), headers);
   }
 
   get url(): string {
@@ -59,7 +61,7 @@ export class DashboardGateway implements AsyncDisposable {
     const otlpUrl = await this.#gateway.endpoint("OTLP/HTTP");
     const response = await fetch(`${otlpUrl}/v1/logs`, {
       method: "POST",
-      headers: { "Content-Type": "application/json" },
+      headers: { "Content-Type": "application/json", ...this.#headers },
       body: JSON.stringify({ resourceLogs }),
     });
     if (!response.ok) throw new Error(`The gateway answers HTTP ${response.status}.`);

@@ -174,7 +174,9 @@ export class OpenApiContract {
   /** All operations. A path has other members, too. */
   get operations(): { readonly path: string; readonly method: string }[] {
     return Object.entries(this.paths).flatMap(([path, item]) =>
-      ["get", "post"].filter((method) => method in item).map((method) => ({ path, method })),
+      ["get", "post", "delete"]
+        .filter((method) => method in item)
+        .map((method) => ({ path, method })),
     );
   }
 

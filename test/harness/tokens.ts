@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { createToken, digestOf, formatToken } from "../../src/auth/token.ts";
 import { writeTokensFile, type StoredToken } from "../../src/auth/tokens-file.ts";
 import type { Workspace } from "./workspace.ts";
@@ -21,11 +22,14 @@ export class TestTokens {
   }
 
   static async create(
-    workspace: Workspace,
+    workspace: Workspace | string,
     tokens: Readonly<Record<string, TestToken>>,
   ): Promise<TestTokens> {
-    const file = new TestTokens(workspace.path("tokens.json"));
-    for (const [name, token] of Object.entries(tokens)) file.#add(name, token);
+    const name = "tokens.json";
+    const file = new TestTokens(
+      typeof workspace === "string" ? join(workspace, name) : workspace.path(name),
+    );
+    for (const [holder, token] of Object.entries(tokens)) file.#add(holder, token);
     await file.#write();
     return file;
   }

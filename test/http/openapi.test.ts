@@ -28,15 +28,29 @@ const FILE = "/assets/{file}";
 const READ_PATHS = Object.entries(api.paths)
   .filter(([, methods]) => "get" in methods)
   .map(([path]) => path)
-  .filter((path) => path !== "/ws/logs");
+  .filter((path) => path !== "/ws/logs" && path !== "/api/sessions");
 
 const OTLP_PATHS = ["/v1/logs", "/v1/traces", "/v1/metrics"];
+
+/** The other paths of signing in. */
+const SIGN_IN_PATHS = [
+  "/api/login",
+  "/api/logout",
+  "/api/sessions",
+  "/api/sessions/{id}",
+  "/api/tickets",
+];
 
 const assets = reservedPaths().filter((path) => path.startsWith("/assets/"));
 
 /** A path as requests have it. */
 function concrete(path: string): string {
-  return path === FILE ? assets[0]! : path;
+  return path === FILE ? assets[0]! : path.replace("{id}", "unknown");
+}
+
+/** The method of a path; no path has more than one, but for HEAD. */
+function methodOf(path: string): "get" | "post" | "delete" {
+  return (["get", "post", "delete"] as const).find((method) => method in api.paths[path]!)!;
 }
 
 /** Sends a request to a documented path, and checks that the response is documented. */
@@ -46,8 +60,10 @@ async function ask(
   sent: Sent & { query?: string } = {},
 ): Promise<Received> {
   const { query = "", ...request } = sent;
-  const received = await exchange(`${url}${concrete(path)}${query}`, request);
-  const method = OTLP_PATHS.includes(path) ? "post" : "get";
+  const method = methodOf(path);
+  const all = { method: method.toUpperCase(), ...request };
+  // Other methods of the path get the same responses.
+  const received = await exchange(`${url}${concrete(path)}${query}`, all);
   api.check(path, method, received);
   return received;
 }
@@ -125,7 +141,7 @@ test("every path responds as documented, also to HEAD", async () => {
 test("the dashboard's files are compressed and revalidated as documented", async () => {
   const compressed = await exchange(url, { headers: { "Accept-Encoding": "br" } });
   expect(compressed.headers["content-encoding"]).toBe("br");
-  for (const path of ["/", FILE]) {
+  for (const path of ["/", "/login", FILE]) {
     const { headers } = await ask(url, path);
     const { status } = await ask(url, path, { headers: { "If-None-Match": headers.etag } });
     expect(status).toBe(304);
@@ -228,13 +244,12 @@ test("statistics match their schema in every state", async () => {
 
 test("invalid requests are answered as documented on every path", async () => {
   for (const path of Object.keys(api.paths)) {
-    const method = OTLP_PATHS.includes(path) ? "POST" : "GET";
-    const hostless = await ask(url, path, { method, setHost: false, headers: JSON_BODY });
+    const hostless = await ask(url, path, { setHost: false, headers: JSON_BODY });
     expect([path, hostless.status]).toEqual([path, 400]);
     const foreign = { Origin: "http://evil.example", ...JSON_BODY };
-    expect((await ask(url, path, { method, headers: foreign })).status).toBe(403);
+    expect((await ask(url, path, { headers: foreign })).status).toBe(403);
     const expecting = { Expect: "something", ...JSON_BODY };
-    expect((await ask(url, path, { method, headers: expecting })).status).toBe(417);
+    expect((await ask(url, path, { headers: expecting })).status).toBe(417);
   }
   for (const path of READ_PATHS) {
     expect((await ask(url, path, { method: "POST" })).status).toBe(405);
@@ -356,7 +371,7 @@ test("a gateway that is starting or stopping responds as documented", async () =
   const starting = new HttpHarness();
   const startingUrl = await starting.server.listen();
   onTestFinished(() => starting.server.close(AbortSignal.abort()));
-  for (const path of READ_PATHS) {
+  for (const path of [...READ_PATHS, ...SIGN_IN_PATHS]) {
     expect((await ask(startingUrl, path)).status).toBe(503);
   }
 });
@@ -484,12 +499,77 @@ test("without the collector, traces are answered as documented", async () => {
   }
 });
 
+test("signing in is answered as documented", async () => {
+  const files = await Workspace.create();
+  const tokens = await TestTokens.create(files, {
+    boss: { scopes: ["admin"] },
+    reader: { scopes: ["read"] },
+  });
+  await files.write("tailgate.yaml", `auth: { tokens_file: ${tokens.path} }`);
+  const secured = await LoggingManager.start({
+    config: files.path("tailgate.yaml"),
+    port: 0,
+    logDir: files.path("logs"),
+    exporters: {},
+    registerGlobally: false,
+    write: () => {},
+  });
+  onTestFinished(async () => {
+    await secured.stop();
+    await files[Symbol.asyncDispose]();
+  });
+  const send = (path: string, headers = {}, body = "") => ask(secured.url, path, { headers, body });
+  const login = (body: string, headers = {}) =>
+    send("/api/login", { ...JSON_BODY, ...headers }, body);
+  const right = JSON.stringify({ token: tokens.text("boss") });
+  const Origin = secured.url;
+  const { headers } = await login(right, { Origin });
+  const Cookie = headers["set-cookie"]![0]!.split(";")[0]!;
+  const list = await send("/api/sessions", { Cookie });
+  const [{ id }] = (JSON.parse(list.body) as { sessions: [{ id: string }] }).sessions;
+  expect((await send("/api/whoami", { Cookie })).status).toBe(200);
+  expect((await send("/api/tickets", { Cookie, Origin })).status).toBe(201);
+  const end = await exchange(`${secured.url}/api/sessions/${id}`, {
+    method: "DELETE",
+    headers: tokens.bearer("boss"),
+  });
+  api.check("/api/sessions/{id}", "delete", end);
+  expect(end.status).toBe(204);
+  expect((await send("/api/sessions/{id}", tokens.bearer("boss"))).status).toBe(404);
+  expect((await send("/api/logout", { Cookie, Origin })).status).toBe(204);
+
+  const foreign = { Origin: "http://localhost:3000" };
+  expect((await login(right, foreign)).status).toBe(403);
+  expect((await send("/api/logout", foreign)).status).toBe(403);
+  for (const path of ["/api/sessions", "/api/sessions/{id}"]) {
+    expect((await send(path, tokens.bearer("reader"))).status).toBe(403);
+  }
+  const unknown = { Authorization: "Bearer unknown" };
+  for (const path of ["/api/whoami", "/api/sessions", "/api/sessions/{id}", "/api/tickets"]) {
+    expect([path, (await send(path, unknown)).status]).toEqual([path, 401]);
+  }
+  const posted = await exchange(`${secured.url}/api/sessions`, { method: "POST" });
+  api.check("/api/sessions", "get", posted);
+  expect(posted.status).toBe(405);
+  expect((await send("/api/login", {}, "x")).status).toBe(415);
+  expect((await login("x".repeat(5000))).status).toBe(413);
+  expect((await login("{")).status).toBe(400);
+  const wrong = JSON.stringify({ code: "unknown" });
+  for (const status of [401, 401, 401, 401, 401, 429]) {
+    expect((await login(wrong)).status).toBe(status);
+  }
+  // Without authentication.
+  for (const path of SIGN_IN_PATHS.filter((one) => one !== "/api/tickets")) {
+    expect([path, (await ask(url, path)).status]).toEqual([path, 404]);
+  }
+});
+
 test("connections beyond the limit are answered as documented", async () => {
   const harness = await new HttpHarness({ limits: { connectionsMax: 1 } }).open();
   const held = connect(harness.port, "127.0.0.1");
   await once(held, "connect");
   held.write("GET /healthz HTTP/1.1\r\n");
-  for (const path of [...READ_PATHS, "/ws/logs"]) {
+  for (const path of [...READ_PATHS, ...SIGN_IN_PATHS, "/ws/logs"]) {
     const { status, headers } = await ask(harness.url, path);
     expect([path, status, headers["retry-after"]]).toEqual([path, 503, "1"]);
   }

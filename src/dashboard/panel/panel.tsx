@@ -103,6 +103,8 @@ function isEnvelopeType(value: unknown): value is EnvelopeType {
 
 interface PanelProps {
   readonly store: PanelStore;
+  /** Undefined if the user may read the records; else why not. */
+  readonly noAccess: string | undefined;
   /** False if a tab names the panel. */
   readonly hasHeading: boolean;
   readonly selected: LogEntry | undefined;
@@ -111,10 +113,22 @@ interface PanelProps {
 }
 
 /** The system logs or the audit events, with the state of their stream. */
-export function Panel({ store, hasHeading, selected, onSelect, onResume }: PanelProps) {
+export function Panel(props: PanelProps) {
+  const { store, hasHeading, noAccess, selected, onSelect, onResume } = props;
   const { type } = store;
   const columns = useColumns(type);
   const select = (entry: LogEntry): void => onSelect({ type, entry });
+  if (noAccess !== undefined) {
+    return (
+      <section className="panel" aria-label={TEXTS.panels[type]} data-type={type}>
+        <div className="panel-head">{hasHeading && <h2>{TEXTS.panels[type]}</h2>}</div>
+        <div className="no-access">
+          <h3>{TEXTS.noAccess.title[type]}</h3>
+          <p>{noAccess}</p>
+        </div>
+      </section>
+    );
+  }
   return (
     <section className="panel" aria-label={TEXTS.panels[type]} data-type={type}>
       <div className="panel-head">

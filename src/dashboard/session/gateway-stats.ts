@@ -38,13 +38,15 @@ const INTERVAL_MS = 5000;
 /** Polls the gateway's statistics while the page is visible. */
 export class GatewayStats {
   readonly #clock: GatewayClock;
+  readonly #fetch: typeof fetch;
   #stats: StatsResponse | undefined;
   #timer: number | undefined;
   #requestedAtMs = -Infinity;
   readonly #listeners = new Set<() => void>();
 
-  constructor(clock: GatewayClock) {
+  constructor(clock: GatewayClock, fetcher: typeof fetch) {
     this.#clock = clock;
+    this.#fetch = fetcher;
   }
 
   readonly subscribe = (listener: () => void): (() => void) => {
@@ -75,7 +77,7 @@ export class GatewayStats {
     this.#requestedAtMs = performance.now();
     const sentAtMs = Date.now();
     try {
-      const response = await fetch(PATH);
+      const response = await this.#fetch(PATH);
       this.#clock.observe(response.headers, sentAtMs);
       if (response.ok) this.#stats = await response.json();
     } catch {

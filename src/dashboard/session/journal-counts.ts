@@ -43,6 +43,8 @@ interface JournalCountsOptions {
   /** The gateway's address; by default the page's origin. */
   readonly url?: string;
   readonly requestsMax?: number;
+  /** By default the platform's. */
+  readonly fetch?: typeof fetch;
 }
 
 interface CountScope {
@@ -208,7 +210,8 @@ export class JournalCounts {
     }
     if (this.#hasFacets) parameters.set("facets", FACETS.join(","));
     const url = `${this.#options.url ?? "."}${PATH}?${parameters}`;
-    const response = await fetchUnlessBusy(() => fetch(url, { signal }), signal);
+    const { fetch: fetcher = fetch } = this.#options;
+    const response = await fetchUnlessBusy(() => fetcher(url, { signal }), signal);
     if (!response.ok) throw new Error(`The gateway responded with HTTP ${response.status}.`);
     return response.json();
   }

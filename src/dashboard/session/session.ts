@@ -1,7 +1,14 @@
-import { LogHistory, LogStream, type LogEntry, type StreamEvent } from "../../client/index.ts";
+import {
+  LogHistory,
+  LogStream,
+  type LogEntry,
+  type LogStreamOptions,
+  type StreamEvent,
+} from "../../client/index.ts";
 import { ENVELOPE_TYPES, type EnvelopeType } from "../../wire/envelope.ts";
 import type { FilterQuery } from "../../wire/filter.ts";
 import { PanelStore, type PanelOptions } from "../panel/panel-store.ts";
+import type { IdentityStore } from "../sign-in/identity.ts";
 import { Correlation } from "./correlation.ts";
 import type { GatewayClock } from "./gateway-clock.ts";
 import { GatewayStats } from "./gateway-stats.ts";
@@ -28,6 +35,18 @@ const SLIDE_INTERVAL_MS = 1000;
 /** The gateway that served the page, relative to the page: a proxy may add a path prefix. */
 const GATEWAY_URL = "./";
 
+interface SessionOptions {
+  readonly clock: GatewayClock;
+  readonly identity: IdentityStore;
+}
+
+/** For a panel whose records the user may not read. */
+const NO_STREAM: PanelOptions["stream"] = {
+  status: { state: "closed", reason: "", since: 0, transport: "tailgate.v1" },
+  listen: () => () => {},
+  setFilter: () => 0,
+};
+
 /**
  * The dashboard's connection to the gateway: the history API, and one stream for each panel, so that each panel starts
  * with the newest records of its type, and audit events do not queue behind system logs.
@@ -35,6 +54,9 @@ const GATEWAY_URL = "./";
 export class DashboardSession {
   readonly history: LogHistory;
   readonly panels: Readonly<Record<EnvelopeType, PanelStore>>;
+  /** The types of records that the user may read; panels of others are empty. */
+  readonly types: readonly EnvelopeType[];
+  readonly identity: IdentityStore;
   readonly clock: GatewayClock;
   readonly live: LiveStats;
   readonly stats: GatewayStats;
@@ -44,20 +66,22 @@ export class DashboardSession {
   readonly #streams: BoundedStream[] = [];
   #range: TimeRange;
 
-  constructor(view: View, clock: GatewayClock) {
+  constructor(view: View, { clock, identity }: SessionOptions) {
     this.clock = clock;
+    this.identity = identity;
+    this.types = ENVELOPE_TYPES.filter((type) => identity.mayRead(type));
     this.live = new LiveStats(clock.now);
-    this.stats = new GatewayStats(clock);
+    this.stats = new GatewayStats(clock, identity.fetch);
     const { q } = filterProblem(view.q) === "" ? view : DEFAULT_VIEW;
-    this.history = new LogHistory({ url: GATEWAY_URL });
+    this.history = new LogHistory({ url: GATEWAY_URL, fetch: identity.fetch });
     this.#range = view.range;
     const [system, audit] = ENVELOPE_TYPES.map((type) => this.#openPanel(type, { ...view, q }));
     this.panels = { system_log: system!, audit_log: audit! };
     this.correlation = new Correlation(this.panels);
     this.counts = new JournalCounts({
       scope: { filter: toFilter({ ...view, q }), range: view.range },
-      // Either stream reports all sequences.
-      received: () => this.panels.system_log.counts.received,
+      received: () => this.#anyPanel.counts.received,
+      fetch: identity.fetch,
       epoch: () => this.epoch,
       now: clock.now,
       isHidden: () => document.hidden,
@@ -72,10 +96,15 @@ export class DashboardSession {
 
   /** The epoch of the gateway's journal; undefined before the first connection. */
   get epoch(): string | undefined {
-    return this.panels.system_log.status.epoch;
+    return this.#anyPanel.status.epoch;
   }
 
-  /** Connects the streams that are waiting to reconnect. */
+  /** Either stream reports all sequences. */
+  get #anyPanel(): PanelStore {
+    return this.panels[this.types[0] ?? "system_log"];
+  }
+
+  /** Connects the streams that are waiting to reconnect, or for the user to sign in. */
   reconnect(): void {
     for (const connection of this.#connections) {
       const { retryInMs, state } = connection.status;
@@ -115,22 +144,30 @@ export class DashboardSession {
     await Promise.all(this.#streams.map((stream) => stream.settled()));
   }
 
+  #connect(filter: FilterQuery, start: LogStreamOptions["start"]): LogStream {
+    const { fetch: fetcher } = this.identity;
+    const connection = new LogStream({ url: GATEWAY_URL, filter, start, fetch: fetcher });
+    this.live.watch(connection);
+    this.#connections.push(connection);
+    connection.listen((event) => {
+      if (event.type !== "status" || event.status.state !== "live") return;
+      // If one stream can connect, so can the other.
+      this.reconnect();
+      // Another page of this browser may have signed in someone else in the meantime.
+      void this.identity.learn();
+    });
+    return connection;
+  }
+
   #openPanel(type: EnvelopeType, view: View): PanelStore {
     const filter = toFilter(view);
     const { sinceMs, untilMs } = this.bounds;
     // The newest records may all be outside the bounds: those inside are read from the journal.
     const isBounded = sinceMs !== undefined || untilMs !== undefined;
-    const connection = new LogStream({
-      url: GATEWAY_URL,
-      filter: { ...filter, type },
-      start: isBounded ? {} : { replay: REPLAY },
-    });
-    this.live.watch(connection);
-    this.#connections.push(connection);
-    // If one stream can connect, so can the other.
-    connection.listen((event) => {
-      if (event.type === "status" && event.status.state === "live") this.reconnect();
-    });
+    const start = isBounded ? {} : { replay: REPLAY };
+    const connection = this.types.includes(type)
+      ? this.#connect({ ...filter, type }, start)
+      : NO_STREAM;
     const stream = new BoundedStream(connection, view.range, this.clock.now);
     this.#streams.push(stream);
     return new PanelStore({

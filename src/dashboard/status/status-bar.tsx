@@ -1,5 +1,4 @@
 import { useEffect, useId, useState, useSyncExternalStore } from "react";
-import { ENVELOPE_TYPES } from "../../wire/envelope.ts";
 import { useIsNarrow } from "../hooks.ts";
 import type { PanelStore } from "../panel/panel-store.ts";
 import { joinParts, retryText } from "../panel/panel.tsx";
@@ -23,7 +22,7 @@ export function StatusBar({ session }: { readonly session: DashboardSession }) {
   const [isOpen, setIsOpen] = useState(false);
   const id = useId();
   // Both streams report a gap that affects both panels.
-  const missing = Math.max(...ENVELOPE_TYPES.map((type) => panels[type].counts.missing));
+  const missing = Math.max(0, ...session.types.map((type) => panels[type].counts.missing));
   return (
     <footer className="status-bar" aria-label={TEXTS.status.title}>
       <Connection session={session} nowMs={nowMs} />
@@ -45,7 +44,7 @@ export function StatusBar({ session }: { readonly session: DashboardSession }) {
         </button>
       )}
       <div id={id} className="record-counts" hidden={isNarrow && !isOpen}>
-        {ENVELOPE_TYPES.map((type) => (
+        {session.types.map((type) => (
           <span key={type} className="counts" data-panel={type}>
             {TEXTS.status.counts(TEXTS.panels[type], panels[type].counts)}
           </span>
@@ -83,9 +82,10 @@ function useStreamState(store: PanelStore): void {
 
 /** Shows a stream that is not live, if there is one. */
 function Connection({ session, nowMs }: { session: DashboardSession; nowMs: number }) {
-  const statuses = ENVELOPE_TYPES.map((type) => session.panels[type].status);
+  const statuses = session.types.map((type) => session.panels[type].status);
   const [latest] = statuses.toSorted((one, other) => other.since - one.since);
-  const status = statuses.find(({ state }) => state !== "live") ?? latest!;
+  const status = statuses.find(({ state }) => state !== "live") ?? latest;
+  if (status === undefined) return null;
   const { state, since, reason } = status;
   const label = state === "live" ? TEXTS.status.connected(since) : TEXTS.state[state];
   const parts = [

@@ -35,30 +35,37 @@ interface Representation {
  * @throws Error if the dashboard was not built.
  */
 export function dashboardEndpoints(): Endpoint[] {
-  return fileNames().map((name) => {
+  return fileNames().flatMap((name) => {
     const representations = readRepresentations(name);
-    const codings = [...representations.keys()];
-    return {
-      path: pathOf(name),
-      // Files without records; the page asks for a token when its requests are rejected.
-      access: "public",
-      respond(context) {
-        const coding = acceptedCoding(context.get("Accept-Encoding"), codings);
-        const { bytes, headers } = representations.get(coding)!;
-        context.set(headers);
-        context.status = 200;
-        if (context.fresh) {
-          context.status = 304;
-          context.remove("Content-Encoding");
-        } else context.body = bytes;
-      },
-    };
+    return pathsOf(name).map((path) => fileEndpoint(path, representations));
   });
+}
+
+function fileEndpoint(
+  path: string,
+  representations: ReadonlyMap<string, Representation>,
+): Endpoint {
+  const codings = [...representations.keys()];
+  return {
+    path,
+    // Files without records; the page asks for a token when its requests are rejected.
+    access: "public",
+    respond(context) {
+      const coding = acceptedCoding(context.get("Accept-Encoding"), codings);
+      const { bytes, headers } = representations.get(coding)!;
+      context.set(headers);
+      context.status = 200;
+      if (context.fresh) {
+        context.status = 304;
+        context.remove("Content-Encoding");
+      } else context.body = bytes;
+    },
+  };
 }
 
 /** Returns the paths of the dashboard's files. */
 export function dashboardPaths(): string[] {
-  return fileNames().map(pathOf);
+  return fileNames().flatMap(pathsOf);
 }
 
 const IDENTITY = "identity";
@@ -106,8 +113,11 @@ function readRepresentations(name: string): Map<string, Representation> {
   return representations;
 }
 
-function pathOf(name: string): string {
-  return name === "index.html" ? "/" : `/${name}`;
+/** Login links lead to the page of their own path; it is the same file, in the same folder. */
+export const LOGIN_PAGE_PATH = "/login";
+
+function pathsOf(name: string): string[] {
+  return name === "index.html" ? ["/", LOGIN_PAGE_PATH] : [`/${name}`];
 }
 
 function fileNames(): string[] {

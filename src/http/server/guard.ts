@@ -3,6 +3,7 @@ import { forwardedOf } from "../../auth/public-base.ts";
 import { TailgateError } from "../../wire/errors.ts";
 import type { AddressedRequest, RouteRefusal } from "../../plugin/index.ts";
 import { HEALTH_PATH, READINESS_PATH } from "./health.ts";
+import { LOGIN_PAGE_PATH } from "./dashboard.ts";
 import { METRICS_PATH } from "../metrics/metrics.ts";
 
 /** The origins of the frontend of Tailgate's predecessor, which keeps working unchanged (original.md). */
@@ -21,6 +22,9 @@ const BRACKETS = /^\[(.*)\]$/;
 const PORT_MAX = 65_535;
 
 const ORIGIN = /^([a-z][a-z0-9+.-]*):\/\/([^/]+)$/;
+
+/** Where links of other sites may lead. */
+const PAGE_PATHS: ReadonlySet<string> = new Set(["/", LOGIN_PAGE_PATH]);
 
 const SCHEME_PORTS: ReadonlyMap<string, number> = new Map([
   ["http", 80],
@@ -172,7 +176,7 @@ function crossSiteRejection(
   const isLink = mode === "navigate" && request.headers["sec-fetch-dest"] === "document";
   const isRead = request.method === "GET" || request.method === "HEAD";
   // The dashboard is a static page without records.
-  if (isLink && isRead && path === "/") return undefined;
+  if (isLink && isRead && path !== undefined && PAGE_PATHS.has(path)) return undefined;
   const text = `A page of another site made the request (Sec-Fetch-Site ${JSON.stringify(site)}), and it has no Origin header. Pages whose origin is in allowed_hosts can open the WebSocket.`;
   return { status: 403, text };
 }

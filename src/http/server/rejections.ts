@@ -3,6 +3,7 @@ import { counterMetric } from "../../plugin/metrics.ts";
 import { quotedExcerpt } from "../../wire/printable.ts";
 import type { Metric } from "../metrics/metric.ts";
 import { forwardedOf } from "../../auth/public-base.ts";
+import { withoutTokens } from "../../auth/url-tokens.ts";
 import { pathOf } from "./guard.ts";
 
 /** Thrown by an endpoint that cannot answer as requested; the body is `{"error":{"code","message"}}`. */
@@ -128,11 +129,11 @@ export class Rejections {
       this.#linesSinceMs = nowMs;
     }
     const lines = this.#lines.get(status) ?? new Set();
-    const sentence = sentenceOf(reason);
-    const line = `${sentence} ${detail}`;
+    const sentence = withoutTokens(sentenceOf(reason));
+    const line = withoutTokens(`${sentence} ${detail}`);
     if (lines.size >= LINES_MAX || lines.has(line)) return;
     this.#lines.set(status, lines.add(line));
-    this.#log.warning(sentence, detail);
+    this.#log.warning(sentence, withoutTokens(detail));
   }
 
   #countBy(protocol: string, status: string, count: number): void {

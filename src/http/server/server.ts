@@ -19,16 +19,29 @@ import { history, HISTORY_PATH } from "../api/history.ts";
 import { JournalSearches } from "../api/journal-search.ts";
 import { LongPolling } from "../api/long-poll.ts";
 import { SearchQueue } from "../api/search-queue.ts";
+import {
+  identity,
+  IDENTITY_PATH,
+  LOGIN_PATH,
+  LOGOUT_PATH,
+  SESSION_PATH,
+  SESSIONS_PATH,
+  signInEndpoints,
+  ticketIssue,
+  TICKETS_PATH,
+} from "../api/sign-in.ts";
 import { stats, STATS_PATH } from "../api/stats.ts";
 import { counter, type Metric } from "../metrics/metric.ts";
 import { Metrics, METRICS_PATH, RequestMetrics } from "../metrics/metrics.ts";
 import { tlsMetrics } from "../metrics/tls-metrics.ts";
-import { createApplication, EndpointTable } from "./application.ts";
+import { createApplication, EndpointTable, type Endpoint } from "./application.ts";
 import { destinationOf, pathAt, rejectionAt, type Destination } from "./base-path.ts";
 import { Connections, type ConnectionLimits } from "./connections.ts";
-import { dashboardEndpoints, dashboardPaths } from "./dashboard.ts";
+import { dashboardEndpoints, dashboardPaths, LOGIN_PAGE_PATH } from "./dashboard.ts";
 import type { Authenticator } from "../../auth/authenticator.ts";
 import { ClientLimits } from "../../auth/client-limits.ts";
+import type { SignIn } from "../../auth/sign-in.ts";
+import { Tickets } from "../../auth/tickets.ts";
 import { OPEN_ACCESS } from "../../plugin/access.ts";
 import { Forwarding, publicBase } from "../../auth/public-base.ts";
 import { Guard, originForm, pathOf } from "./guard.ts";
@@ -51,6 +64,12 @@ const OWN_PATHS = [
   HISTORY_PATH,
   COUNTS_PATH,
   STATS_PATH,
+  IDENTITY_PATH,
+  LOGIN_PATH,
+  LOGOUT_PATH,
+  SESSIONS_PATH,
+  SESSION_PATH,
+  TICKETS_PATH,
   HEALTH_PATH,
   READINESS_PATH,
   METRICS_PATH,
@@ -61,7 +80,9 @@ export function reservedPaths(): string[] {
   return [...dashboardPaths(), ...OWN_PATHS];
 }
 
-/** The route of the dashboard's files in /metrics. */
+const PAGE_PATHS: ReadonlySet<string> = new Set(["/", LOGIN_PAGE_PATH]);
+
+/** The route of the dashboard's other files in /metrics. */
 const ASSETS = "/assets";
 
 /** The codes of rejections by authentication, which have headers, in the responses of the gateway's own endpoints. */
@@ -98,6 +119,10 @@ export interface HttpServerOptions extends ListenAddress {
   readonly authenticator?: Authenticator | undefined;
   /** The limits of one principal; default: none. */
   readonly principalLimits?: PrincipalLimits | undefined;
+  /** Signs browsers in; undefined without authentication. */
+  readonly signIn?: SignIn | undefined;
+  /** The tickets that the authenticator knows. Without authentication they open nothing, and clients may request them. */
+  readonly tickets?: Tickets | undefined;
   /** Returns how many lines of the gateway's log were suppressed, for /metrics. */
   readonly suppressedLines?: () => number;
 }
@@ -209,7 +234,7 @@ export class HttpServer {
   }
 
   mount(view: GatewayView): void {
-    const { log } = this.#options;
+    const { log, signIn, tickets = new Tickets() } = this.#options;
     const notReady = (): string | undefined => (this.#stopping ? "stopping" : view.notReady);
     this.#longPolling = new LongPolling(view.journal);
     const queue = new SearchQueue(this.#limits);
@@ -222,7 +247,11 @@ export class HttpServer {
       this.#longPolling,
       this.#requests,
     ];
-    const metrics = [...parts.flatMap((part) => part.metrics), ...this.#ownMetrics()];
+    const metrics = [
+      ...parts.flatMap((part) => part.metrics),
+      ...(signIn?.metrics ?? []),
+      ...this.#ownMetrics(),
+    ];
     this.#metrics = new Metrics(view, metrics, log);
     const searches = new JournalSearches(view.journal, queue);
     const endpoints = [
@@ -230,11 +259,14 @@ export class HttpServer {
       history(view.journal, searches, { longPolling: this.#longPolling, budget: this.#budget }),
       counts(view.journal, searches),
       stats(view),
+      identity(signIn),
+      ticketIssue(tickets),
+      ...(signIn === undefined ? [] : signInEndpoints(signIn)),
       liveness,
       readiness(view, notReady),
       this.#metrics.endpoint,
     ];
-    this.#announce(endpoints.map(({ path }) => path));
+    this.#announce(endpoints);
     this.#endpoints = new EndpointTable(endpoints);
     this.#application = createApplication(this.#endpoints, {
       accessOf: (request) => this.#accessOf(request),
@@ -245,11 +277,13 @@ export class HttpServer {
   }
 
   /** Exposes the routes in /metrics before their first request. */
-  #announce(paths: readonly string[]): void {
-    for (const path of paths) this.#ownRoutes.set(path, path);
-    for (const { path } of this.#dashboard) this.#ownRoutes.set(path, path === "/" ? path : ASSETS);
-    for (const route of new Set(this.#ownRoutes.values())) {
-      this.#requests.announce(route, "GET", 200);
+  #announce(endpoints: readonly Endpoint[]): void {
+    for (const { path } of endpoints) this.#ownRoutes.set(path, path);
+    for (const { path } of this.#dashboard) {
+      this.#ownRoutes.set(path, PAGE_PATHS.has(path) ? path : ASSETS);
+    }
+    for (const { path, method = "GET" } of endpoints) {
+      this.#requests.announce(this.#ownRoutes.get(path)!, method, 200);
     }
     for (const path of this.#upgrades.paths) this.#requests.announce(path, "GET", 101);
   }
@@ -482,7 +516,7 @@ export class HttpServer {
     try {
       await handler(request, response);
     } catch (error) {
-      this.#options.log.error(`${request.method} ${request.url} failed.`, error);
+      this.#options.log.error(`${request.method} ${pathOf(request.url!)} failed.`, error);
       if (response.headersSent) response.destroy();
       else
         respondText(response, { status: 500, text: "The gateway failed to handle the request." });

@@ -1,0 +1,43 @@
+import { networkInterfaces } from "node:os";
+import { urlHost } from "./guard.ts";
+
+const WILDCARDS: ReadonlySet<string> = new Set(["0.0.0.0", "::"]);
+
+interface LoginLinkOptions {
+  /** The URL that the gateway listens on. */
+  readonly url: string;
+  /** The address that the gateway binds to. */
+  readonly host: string;
+  readonly allowedHosts: readonly string[];
+  /** "" or the path below which the gateway serves everything. */
+  readonly basePath: string;
+  readonly code: string;
+}
+
+/**
+ * Returns the links that sign a user in, one for each address under which the gateway may be reached: a wildcard address is
+ * none. The code is in the fragment, which browsers do not send.
+ */
+export function loginLinks(options: LoginLinkOptions): string[] {
+  const { url, host, allowedHosts, basePath, code } = options;
+  const { protocol, port } = new URL(url);
+  const names = WILDCARDS.has(host) ? [...namesOf(allowedHosts), ...addresses(host)] : [host];
+  const authorities = names.map((name) => `${urlHost(name)}${port === "" ? "" : `:${port}`}`);
+  return authorities.map((authority) => `${protocol}//${authority}${basePath}/login#${code}`);
+}
+
+/** Entries with a port or a scheme are those of proxies and of other pages. */
+function namesOf(allowedHosts: readonly string[]): string[] {
+  return allowedHosts.filter((entry) => !/[:/]/.test(entry));
+}
+
+/** The addresses of the machine for others first, then loopback. Link-local ones need a zone, which URLs do not have. */
+function addresses(wildcard: string): string[] {
+  const all = Object.values(networkInterfaces()).flatMap((infos) => infos ?? []);
+  const usable = all.filter(
+    ({ family, address }) =>
+      (family === "IPv4" || wildcard === "::") && !address.toLowerCase().startsWith("fe80:"),
+  );
+  const ordered = usable.toSorted((one, other) => Number(one.internal) - Number(other.internal));
+  return ordered.map(({ address }) => address);
+}

@@ -43,6 +43,12 @@ export interface Diagnosis {
 /** `UNAUTHENTICATED`: the gateway does not accept the credentials; `FORBIDDEN`: they do not permit this. */
 export type AccessCode = "UNAUTHENTICATED" | "FORBIDDEN";
 
+/** How WebSockets are opened. */
+interface SocketOptions {
+  readonly WebSocket?: typeof WebSocket | undefined;
+  readonly ticket?: (() => string | Promise<string>) | undefined;
+}
+
 /** A gateway, for requests and connections with the credentials. */
 export class Gateway {
   readonly endpoints: Endpoints;
@@ -50,16 +56,18 @@ export class Gateway {
   readonly headers: () => Promise<AccessHeaders>;
   readonly #fetch: typeof fetch;
   readonly #WebSocket: typeof WebSocket;
+  readonly #ticket: SocketOptions["ticket"];
   /** What authenticates the next WebSocket; pages cannot send headers. */
   #headers: AccessHeaders = {};
   #tickets: readonly string[] = [];
 
   /** @throws TypeError if `url` is not a gateway's URL. */
-  constructor(options: GatewayOptions & { readonly WebSocket?: typeof WebSocket | undefined }) {
+  constructor(options: GatewayOptions & SocketOptions) {
     this.endpoints = parseGatewayUrl(options.url);
     this.headers = accessHeaders(options.token, this.endpoints.authorization);
     this.#fetch = options.fetch ?? fetch;
     this.#WebSocket = options.WebSocket ?? WebSocket;
+    this.#ticket = options.ticket;
   }
 
   /** Sends a request; rejects as `fetch` does. */
@@ -70,18 +78,20 @@ export class Gateway {
   }
 
   /**
-   * Obtains what authenticates the next WebSocket. That of a page gets a single-use ticket, as a subprotocol; if the gateway
-   * issues none, it gets nothing, and `diagnose` says why.
+   * Obtains what authenticates the next WebSocket. That of a page gets a single-use ticket, as a subprotocol: its own, or
+   * one for the token. Returns the gateway's answer to the request for a ticket; if it issues none, `diagnose` says more.
    */
-  async authenticate(signal: AbortSignal): Promise<void> {
-    this.#tickets = [];
+  async authenticate(signal: AbortSignal): Promise<Diagnosis | undefined> {
+    const own = await this.#ticket?.();
+    this.#tickets = own ? [TICKET_PREFIX + own] : [];
     this.#headers = await this.headers();
-    if (pageAddress() === undefined || !this.#headers["Authorization"]) return;
+    if (own || pageAddress() === undefined || !this.#headers["Authorization"]) return undefined;
     // Beside `/api/logs`.
     const tickets = new URL("tickets", this.endpoints.history);
-    const answer = await this.#post(tickets, signal).catch(() => {});
+    const answer = await this.#post(tickets, signal).catch(() => undefined);
     const { ticket } = (parseJson(answer?.text) ?? {}) as { ticket?: string };
     if (ticket) this.#tickets = [TICKET_PREFIX + ticket];
+    return answer && diagnosisOf(answer);
   }
 
   /** Opens a WebSocket after `authenticate`. */

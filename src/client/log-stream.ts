@@ -27,6 +27,11 @@ const NEVER_MS = 2 ** 31 - 1;
 
 /** What a {@link LogStream} follows, and how. */
 export interface LogStreamOptions extends GatewayOptions {
+  /**
+   * Returns a ticket of the gateway (`POST /api/tickets`); called before each connection. For a page of another origin,
+   * whose own server requests it, so that the page has no token. Default: none.
+   */
+  readonly ticket?: (() => string | Promise<string>) | undefined;
   /** Default: all records. */
   readonly filter?: FilterQuery | undefined;
   /** Where to start: one of `replay`, `since` and `resume`. Default: with new records. */
@@ -149,7 +154,7 @@ export class LogStream {
     this.#stopPolling();
     this.#session?.end();
     this.#waiting.abort();
-    this.#enter({ state: "closed", reason: "Closed by this client." });
+    this.#enter({ state: "closed", reason: "Closed." });
   }
 
   get #isClosed(): boolean {
@@ -176,8 +181,8 @@ export class LogStream {
     this.#retriesAtOnce = false;
     if (!this.#poller) this.#enter({ state: "connecting", reason: this.#status.reason });
     const { signal } = this.#closing;
-    await this.#gateway.authenticate(signal);
-    if (signal.aborted) return undefined;
+    const answer = await this.#gateway.authenticate(signal);
+    if (answer?.code || signal.aborted) return answer;
     const result = await this.#run(new SubprotocolSession(this.#context));
     if (result.wasOpen) return this.#lost(result);
     const diagnosis = await this.#gateway.diagnose(signal);

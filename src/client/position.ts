@@ -82,7 +82,7 @@ export class StreamPosition {
   /** @throws Error if the gateway broke the protocol: the connection cannot be used any longer. */
   addGap(message: GapMessage): StreamEvent[] {
     const { from, to, reason } = message;
-    if (!(from <= to)) throw new Error("a gap is not a range");
+    if (!(from <= to)) throw new Error("invalid gap");
     if (reason === "epoch") return this.reset(from);
     const gap = parseGap({ ...message, reason });
     if (this.#resume && from <= this.#resume.sequence) return [{ type: "gap", gap }];
@@ -111,7 +111,7 @@ export class StreamPosition {
     const { from, to, durable, envelopes, raw } = batch;
     const sequences = batch.sequences ?? Array.from(envelopes, (_, index) => from + index);
     if (!(from <= to) || sequences.length !== envelopes.length) {
-      throw new Error("a batch is inconsistent");
+      throw new Error("invalid batch");
     }
     const entries = envelopes.map((envelope, index) => ({
       sequence: sequences[index]!,

@@ -50,7 +50,7 @@ export class SubprotocolSession implements StreamSession {
     try {
       const message = parseMessage(text, this.#context.raw);
       if ((message.type === "hello") === this.#hasHello) {
-        throw new Error("hello must come first, and once");
+        throw new Error("unexpected order");
       }
       this.#handle(message);
       this.#startSilenceTimer();
@@ -174,7 +174,7 @@ const GOODBYES = {
   stopping: "The gateway is stopping.",
   stalled: "The gateway closed the connection: this client did not read.",
   misuse: "The gateway closed the connection: this client sent invalid messages.",
-  failed: "The gateway closed the connection because of an internal error; see its log.",
+  failed: "The gateway closed the connection because of an internal error.",
   unauthorized: "The gateway closed the connection: this client's access has ended.",
 };
 
@@ -184,7 +184,7 @@ type ReceivedMessage = ServerMessage & { readonly raw?: readonly string[] };
 /** @throws Error */
 function parseMessage(text: string, raw: RawReader | undefined): ReceivedMessage {
   const message = JSON.parse(text) as ServerMessage | null;
-  if (typeof message?.type !== "string") throw new Error("a message has no type");
+  if (typeof message?.type !== "string") throw new Error("no type");
   if (!raw || message.type !== "batch") return message;
   return { ...message, raw: raw(text, "envelopes") };
 }

@@ -6,7 +6,7 @@ import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { LoggingManager } from "tailgate";
 import { LogHistory, LogStream, type LogStreamOptions } from "tailgate/client";
-import { WebSocket as Ws } from "ws";
+import { WebSocket as Ws, WebSocketServer } from "ws";
 import { follow } from "../harness/gateway.ts";
 import { TestTokens } from "../harness/tokens.ts";
 import { Workspace } from "../harness/workspace.ts";
@@ -150,6 +150,57 @@ describe("a stream stops with an error", () => {
     expect(lost!.status.reason).toBe(
       "The gateway closed the connection: this client's access has ended.",
     );
+  });
+});
+
+describe("a page, which sends no headers with a WebSocket,", () => {
+  /** A gateway that issues one ticket, and accepts WebSockets that offer it. */
+  async function ticketGateway(answer: { status: number; body: object }): Promise<string> {
+    const server = createServer(({ url, method, headers }, response) => {
+      const isTicket = method === "POST" && url === "/api/tickets";
+      const isKnown = headers.authorization === "Bearer page";
+      const { status, body } = isTicket && isKnown ? answer : { status: 404, body: {} };
+      response.writeHead(status, { "Content-Type": "application/json" }).end(JSON.stringify(body));
+    });
+    const sockets = new WebSocketServer({ server, handleProtocols: () => "tailgate.v1" });
+    sockets.on("connection", (socket, { headers }) => {
+      const offered = headers["sec-websocket-protocol"]!;
+      const hasTicket = /^tailgate\.v1, ?tailgate\.ticket\.T1$/.test(offered);
+      if (!hasTicket || headers.authorization !== undefined)
+        return socket.close(1008, `offered ${offered}`);
+      const hello = { type: "hello", epoch: "e", sequence: 0, durable: 0, version: 1 };
+      socket.on("message", () => socket.send(JSON.stringify({ type: "caught_up", sequence: 0 })));
+      socket.send(JSON.stringify(hello));
+    });
+    await once(server.listen(0, "127.0.0.1"), "listening");
+    onTestFinished(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  }
+
+  test("exchanges its token for a ticket", async () => {
+    const url = await ticketGateway({ status: 201, body: { ticket: "T1", expires_in: 30 } });
+    vi.stubGlobal("location", { href: `${url}/page` });
+    onTestFinished(() => void vi.unstubAllGlobals());
+    await follow({ url: "/", token: "page" }).is("live");
+  });
+
+  test("stops if the gateway rejects the token instead", async () => {
+    const error = { code: "UNAUTHENTICATED", message: "The token is not valid." };
+    const url = await ticketGateway({ status: 401, body: { error } });
+    vi.stubGlobal("location", { href: `${url}/page` });
+    onTestFinished(() => void vi.unstubAllGlobals());
+    const { reason } = await follow({ url: "/", token: "page" }).is("unauthorized");
+    expect(reason).toBe(error.message);
+  });
+
+  test("uses the ticket that its own server requests", async () => {
+    const url = await ticketGateway({ status: 500, body: {} });
+    vi.stubGlobal("location", { href: "https://tools.example.com/" });
+    onTestFinished(() => void vi.unstubAllGlobals());
+    await follow({ url, ticket: async () => "T1" }).is("live");
   });
 });
 

@@ -230,10 +230,10 @@ class FailureWindow {
   readonly #addresses = new Set<string>();
 
   /** Returns whether the failure is an event of its own. Otherwise it is counted. */
-  admits({ type, principal, address, reason }: Failure): boolean {
+  admits({ type, principal, address, reason, details = {} }: Failure): boolean {
     const recorded = this.#recorded.get(type) ?? new Set();
     this.#recorded.set(type, recorded);
-    const key = JSON.stringify([principal, address, reason]);
+    const key = JSON.stringify([principal, address, reason, Object.values(details).map(String)]);
     if (recorded.size < FAILURES_MAX && !recorded.has(key)) {
       recorded.add(key);
       return true;
@@ -263,27 +263,33 @@ class FailureWindow {
   }
 }
 
-const SENTENCES: Readonly<Record<AccessEventType, string>> = {
+/** What is said of the subject: whoever did it, or the token. */
+const PREDICATES: Readonly<Record<Exclude<AccessEventType, FailureType>, string>> = {
   login: "logged in",
   logout: "logged out",
   session_revoked: "ended a session",
-  token_created: "A token was created",
-  token_changed: "A token was changed",
-  token_revoked: "A token was revoked",
-  token_expired: "A token has expired",
-  token_removed: "A token was removed",
+  token_created: "was created",
+  token_changed: "was changed",
+  token_revoked: "was revoked",
+  token_expired: "has expired",
+  token_removed: "was removed from the tokens file",
   logs_exported: "exported logs",
+};
+
+const FAILURES: Readonly<Record<FailureType, string>> = {
   login_failed: "A login failed",
   access_denied: "Access was denied",
   origin_refused: "A request of another site was refused",
 };
 
-function sentenceOf({ type, principal, reason }: AccessEvent): string {
-  const words = SENTENCES[type];
-  const isDeed = /^[a-z]/.test(words);
-  const subject = principal === undefined ? "someone" : excerpt(principal);
-  const sentence = isDeed ? `${subject} ${words}` : words;
-  return `${sentence}${reason === undefined ? "." : `: ${excerpt(reason)}`}`;
+function sentenceOf(event: AccessEvent): string {
+  const { principal = "someone", reason, details } = event;
+  if (isFailure(event)) {
+    return `${FAILURES[event.type]}${reason === undefined ? "." : `: ${excerpt(reason)}`}`;
+  }
+  const token = details?.["token"];
+  const subject = typeof token === "string" ? `The token ${token}` : excerpt(principal);
+  return `${subject} ${PREDICATES[event.type as keyof typeof PREDICATES]}.`;
 }
 
 function detailsOf({ principal, address, reason, details }: AccessEvent): Map<string, Value> {

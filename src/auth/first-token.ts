@@ -9,7 +9,7 @@ const NAME = "admin";
 /**
  * Creates the first token, with the scope `admin`, if the file has none. Returns its id as long as it is the only valid one:
  * nobody could use the gateway without a login link then. Returns undefined if there are others.
- * @throws TailgateError TOKENS_UNREADABLE or TOKENS_UNWRITABLE
+ * @throws TailgateError TOKENS_UNREADABLE or TOKENS_NOT_WRITTEN
  */
 export async function firstToken(path: string): Promise<string | undefined> {
   const { tokens = [] } = (await readTokensFile(path)) ?? {};

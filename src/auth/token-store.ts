@@ -32,17 +32,9 @@ interface Entry {
   end(): void;
 }
 
-/** Which tokens came and went with a change of the file, by name. */
-export interface TokenChanges {
-  readonly created: readonly string[];
-  readonly revoked: readonly string[];
-}
-
 interface TokenStoreOptions {
   readonly path: string;
   readonly log: HostLogger;
-  /** Told about changes of the file while the gateway runs. */
-  readonly changed?: (changes: TokenChanges) => void;
 }
 
 /**
@@ -58,6 +50,7 @@ export class TokenStore implements AuthMethod {
   /** Why the file could not be read last; undefined if it could. */
   #trouble: string | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #follower: ((tokens: readonly StoredToken[]) => void) | undefined;
 
   private constructor(options: TokenStoreOptions) {
     this.#options = options;
@@ -118,6 +111,26 @@ export class TokenStore implements AuthMethod {
     return entry === undefined || entry.expiresAtMs === Infinity ? undefined : entry.expiresAtMs;
   }
 
+  /** Calls `follower` with all tokens: now, after each change of the file, and when a token has expired. */
+  follow(follower: (tokens: readonly StoredToken[]) => void): void {
+    this.#follower = follower;
+    this.#notify();
+  }
+
+  #notify(): void {
+    this.#follower?.(Array.from(this.#entries.values(), ({ token }) => token));
+  }
+
+  /**
+   * Returns the id that the request's credentials name, if there is a token with it, whatever its secret: it tells an
+   * operator which token someone tries to use.
+   */
+  idOf({ headers: { authorization } }: AddressedRequest): string | undefined {
+    const text = authorization === undefined ? undefined : tokenIn(authorization);
+    const id = text === undefined ? undefined : parseToken(text)?.id;
+    return id !== undefined && this.#entries.has(id) ? id : undefined;
+  }
+
   close(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -156,15 +169,20 @@ export class TokenStore implements AuthMethod {
 
   /** Ends what has expired. If the clock was wrong and is set back, a token gets a new access: an ended one stays so. */
   #followClock(): void {
+    let hasChanged = false;
     for (const [id, entry] of this.#entries) {
-      if (!isInTime(entry)) entry.end();
-      else if (entry.access.signal!.aborted) this.#entries.set(id, createEntry(entry.token));
+      const hasEnded = entry.access.signal!.aborted;
+      if (isInTime(entry) !== hasEnded) continue;
+      if (hasEnded) this.#entries.set(id, createEntry(entry.token));
+      else entry.end();
+      hasChanged = true;
     }
+    if (hasChanged) this.#notify();
   }
 
   /** Reads the file if it has changed. Failures are logged. */
   async reload(): Promise<void> {
-    const { path, log, changed } = this.#options;
+    const { path, log } = this.#options;
     try {
       const version = await fileVersion(path);
       if (this.#trouble === undefined && isSameVersion(version, this.#version)) return;
@@ -172,10 +190,10 @@ export class TokenStore implements AuthMethod {
       if (file === undefined && this.#version !== undefined) throw new Error("it does not exist");
       this.#trouble = undefined;
       this.#version = file?.version;
-      const changes = this.#replace(file?.tokens ?? []);
+      this.#replace(file?.tokens ?? []);
       const count = this.size === 1 ? "1 token is" : `${this.size} tokens are`;
       log.info(`The tokens file was reloaded: ${count} valid.`);
-      changed?.(changes);
+      this.#notify();
     } catch (error) {
       const reason = textOf(error);
       if (reason === this.#trouble) return;
@@ -187,7 +205,7 @@ export class TokenStore implements AuthMethod {
     }
   }
 
-  #replace(tokens: readonly StoredToken[]): TokenChanges {
+  #replace(tokens: readonly StoredToken[]): void {
     const before = this.#entries;
     const entries = tokens.map((token) => {
       const known = before.get(token.id);
@@ -196,21 +214,8 @@ export class TokenStore implements AuthMethod {
     this.#entries = new Map(entries.map((entry) => [entry.token.id, entry]));
     this.#headers.clear();
     const kept = new Set(entries);
-    const gone = Array.from(before.values()).filter((entry) => !kept.has(entry));
-    for (const entry of gone) entry.end();
-    const revoked = gone.filter((entry) => isUsable(entry) && !this.#isUsable(entry.token.id));
-    const created = entries.filter(({ token }) => !before.has(token.id));
-    return { created: created.map(nameOf), revoked: revoked.map(nameOf) };
+    for (const entry of before.values()) if (!kept.has(entry)) entry.end();
   }
-
-  #isUsable(id: string): boolean {
-    const entry = this.#entries.get(id);
-    return entry !== undefined && isUsable(entry);
-  }
-}
-
-function nameOf({ token }: Entry): string {
-  return token.name;
 }
 
 function createEntry(token: StoredToken): Entry {

@@ -86,6 +86,8 @@ export interface Config {
 export interface AuthConfig {
   /** The absolute path of the tokens file; undefined for the default path. */
   readonly tokensFile: string | undefined;
+  /** Whether the use of the gateway is recorded in the audit trail. */
+  readonly hasAccessTrail: boolean;
   readonly connectionsPerPrincipalMax: number | undefined;
   /** The average rate of ingest of one principal, in bytes after decompression. */
   readonly ingestBytesPerSecondPerPrincipal: number | undefined;
@@ -347,6 +349,7 @@ function authConfig(
 ): AuthConfig {
   return {
     tokensFile,
+    hasAccessTrail: checked.access_trail,
     connectionsPerPrincipalMax: checked.max_connections_per_principal ?? undefined,
     ingestBytesPerSecondPerPrincipal:
       checked.max_ingest_bytes_per_second_per_principal ?? undefined,

@@ -212,6 +212,12 @@ export const authSchema = z.strictObject({
     .prefault({})
     .meta({ title: "mapping" })
     .describe("How long browsers stay signed in."),
+  access_trail: z
+    .boolean()
+    .default(true)
+    .describe(
+      "Whether logins, failures, changed tokens and exports are recorded as audit events of `orchestrator.audit.access` (a child of the first of `audit_loggers`).",
+    ),
   max_connections_per_principal: z
     .int()
     .min(1)

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { hostname } from "node:os";
 import { join } from "node:path";
+import type { AccessEvent } from "../auth/access-trail.ts";
 import { Authenticator } from "../auth/authenticator.ts";
 import { ClientCertificates } from "../auth/client-certificate.ts";
 import { firstToken } from "../auth/first-token.ts";
@@ -17,6 +18,13 @@ import { hostLogger, type WriteLine } from "./host-log.ts";
 type AuthenticationConfig = Pick<Config, "logDir" | "port"> & {
   readonly auth: NonNullable<Config["auth"]>;
 };
+
+interface AuthenticationHost {
+  readonly forwarding: Forwarding;
+  readonly write: WriteLine;
+  /** Records logins in the access trail; undefined without one. */
+  readonly record: ((event: AccessEvent) => void) | undefined;
+}
 
 /** Where sessions survive a restart, in the log directory. */
 const SESSIONS_FILE = "sessions.json";
@@ -35,8 +43,7 @@ export class Authentication {
     tokensFile: string,
     tokens: TokenStore,
     config: AuthenticationConfig,
-    forwarding: Forwarding,
-    write: WriteLine,
+    { forwarding, write, record }: AuthenticationHost,
   ) {
     this.tokensFile = tokensFile;
     const { idleMs, absoluteMs, survivesRestart } = config.auth.sessions;
@@ -48,6 +55,7 @@ export class Authentication {
       absoluteMs,
       file: survivesRestart ? join(config.logDir, SESSIONS_FILE) : undefined,
       log: hostLogger("tailgate.auth", write),
+      ...(record && { record }),
     });
     const { proxy, certificates = {} } = config.auth;
     this.#certificates = new ClientCertificates(certificates);
@@ -65,23 +73,22 @@ export class Authentication {
   /** @throws TailgateError TOKENS_UNREADABLE */
   static async open(
     config: AuthenticationConfig,
-    forwarding: Forwarding,
-    write: WriteLine,
+    host: AuthenticationHost,
   ): Promise<Authentication> {
     const path = config.auth.tokensFile ?? defaultTokensFile(process.env);
     if (path === undefined) {
       const text = "This user has no home directory for the tokens file: set auth.tokens_file.";
       throw new TailgateError("TOKENS_UNREADABLE", text);
     }
-    const log = hostLogger("tailgate.auth", write);
+    const log = hostLogger("tailgate.auth", host.write);
     const tokens = await TokenStore.open({ path, log });
-    return new Authentication(path, tokens, config, forwarding, write);
+    return new Authentication(path, tokens, config, host);
   }
 
   /**
    * Returns the code of a login link for the first token, which it creates if there is none; undefined if there are other
    * tokens.
-   * @throws TailgateError TOKENS_UNREADABLE or TOKENS_UNWRITABLE
+   * @throws TailgateError TOKENS_UNREADABLE or TOKENS_NOT_WRITTEN
    */
   async firstLoginCode(): Promise<string | undefined> {
     const tokenId = await firstToken(this.tokensFile);

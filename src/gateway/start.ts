@@ -13,6 +13,10 @@ import type { HostLogger } from "../plugin/index.ts";
 import type { Journal, Damage } from "../journal/journal.ts";
 import { MemoryJournal } from "../journal/memory.ts";
 import { SqliteJournal } from "../journal/sqlite.ts";
+import { type AccessEvent, AccessTrail } from "../auth/access-trail.ts";
+import { TokenWatch } from "../auth/token-changes.ts";
+import type { TokenStore } from "../auth/token-store.ts";
+import { whenAborted } from "../runtime/timers.ts";
 import { Forwarding } from "../auth/public-base.ts";
 import { prepareLogDir, volatileNotice } from "../runtime/log-dir.ts";
 import { ServerTls } from "../tls/server-tls.ts";
@@ -62,6 +66,7 @@ const TRUST_TEXT = `Pages of ${DEFAULT_ORIGINS.join(" and ")} can read logs over
 
 const SERVED_TEXT = "(dashboard, /ws/logs, /api, /healthz, /readyz, /metrics)";
 
+const TRAIL_CLOSE_MS_MAX = 1_000;
 const HTTP_CLOSE_MS_MAX = 1_000;
 
 async function openJournal(
@@ -129,8 +134,17 @@ async function start(config: Config, options: StartOptions): Promise<RunningTail
   const { basePath = "", trustedProxies = [] } = config;
   const log = hostLogger("tailgate.http", write);
   const forwarding = new Forwarding({ trustedProxies, basePath, log });
+  const trail = config.auth?.hasAccessTrail
+    ? new AccessTrail({
+        auditLoggers: config.auditLoggers,
+        store: (event) => gateway.intake.acceptOwn(event),
+        log: hostLogger("tailgate.access", write),
+      })
+    : undefined;
+  const record = trail && ((event: AccessEvent) => trail.record(event));
   const auth =
-    config.auth && (await Authentication.open({ ...config, auth: config.auth }, forwarding, write));
+    config.auth &&
+    (await Authentication.open({ ...config, auth: config.auth }, { forwarding, write, record }));
   const tls = config.tls && (await openTls(config.tls, write));
   const server = new HttpServer({
     host,
@@ -148,6 +162,7 @@ async function start(config: Config, options: StartOptions): Promise<RunningTail
     principalLimits: config.auth,
     signIn: auth?.signIn,
     tickets: auth?.tickets,
+    access: trail && { trail, tokenIdOf: (request) => auth?.tokens.idOf(request) },
     suppressedLines: () => lineLimiter(write).suppressed,
   });
   const auditKey = await openAuditKey(config, write);
@@ -164,6 +179,7 @@ async function start(config: Config, options: StartOptions): Promise<RunningTail
   });
   const stop = async (): Promise<void> => {
     server.stopAccepting();
+    await Promise.race([trail?.close(), whenAborted(AbortSignal.timeout(TRAIL_CLOSE_MS_MAX))]);
     await gateway.stop();
     await server.close(AbortSignal.timeout(HTTP_CLOSE_MS_MAX));
     auth?.close();
@@ -173,6 +189,7 @@ async function start(config: Config, options: StartOptions): Promise<RunningTail
   };
   try {
     await gateway.open();
+    if (auth && trail) followTokens(auth.tokens, trail, journal);
     server.mount(gateway);
     await server.listen();
     tls?.watch();
@@ -231,4 +248,17 @@ async function inviteAdmin(
     log.error("There are no tokens, and the first one could not be created:", error);
     return undefined;
   }
+}
+
+/** The owner of the journal's memory of the tokens. */
+const TOKENS_OWNER = "auth/tokens";
+
+function followTokens(tokens: TokenStore, trail: AccessTrail, journal: Journal): void {
+  const watch = new TokenWatch({
+    record: (event) => trail.record(event),
+    recall: () => journal.memory(TOKENS_OWNER),
+    // Without it, the next run records the same changes again.
+    keep: (text) => void journal.saveMemory(TOKENS_OWNER, text).catch(() => {}),
+  });
+  tokens.follow((all) => watch.update(all));
 }

@@ -48,7 +48,7 @@ test("an event says who did what from where, as an audit event of the trail's ow
   const { trail, events } = openTrail();
   trail.record({ type: "login", principal: "token:ci", address: "10.0.0.7" });
   trail.record({ ...denied("10.0.0.8"), principal: undefined });
-  trail.record({ type: "token_revoked", details: { id: "abc", name: "ci", by: undefined } });
+  trail.record({ type: "token_revoked", details: { token: "ci", id: "abc", by: undefined } });
   await trail.close();
   expect(events.map(({ scope }) => scope.name)).toEqual(
     events.map(() => "orchestrator.audit.access"),
@@ -56,12 +56,12 @@ test("an event says who did what from where, as an audit event of the trail's ow
   expect(events.map(({ body, severityText }) => [severityText, body])).toEqual([
     ["INFO", "token:ci logged in."],
     ["WARNING", "Access was denied: The token is not known."],
-    ["INFO", "A token was revoked."],
+    ["INFO", "The token ci was revoked."],
   ]);
   expect(events.map((event) => [typeOf(event), detailsOf(event)])).toEqual([
     ["login", { principal: "token:ci", address: "10.0.0.7" }],
     ["access_denied", { address: "10.0.0.8", reason: "The token is not known." }],
-    ["token_revoked", { id: "abc", name: "ci" }],
+    ["token_revoked", { token: "ci", id: "abc" }],
   ]);
 });
 

@@ -61,7 +61,7 @@ const GROUPS: readonly (readonly [string, RegExp])[] = [
   ["Traces of instances", /^tailgate_spans_/],
   ["HTTP", /^tailgate_(http|requests)_/],
   ["TLS", /^tailgate_tls_/],
-  ["Sign-in", /^tailgate_(logins|sessions)(_|$)/],
+  ["Sign-in and access", /^tailgate_(logins|sessions|access)(_|$)/],
   ["Gateway", /^tailgate_/],
   ["Process", /^/],
 ];

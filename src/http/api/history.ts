@@ -3,6 +3,7 @@ import type { Context } from "koa";
 import type { Access, Gap, HostJournal } from "../../plugin/index.ts";
 import type { Endpoint } from "../server/application.ts";
 import { READ_ACCESS } from "../server/routes.ts";
+import type { AccessRecorder } from "../server/access-recorder.ts";
 import type { ResponseBudget } from "../server/response-budget.ts";
 import { resolveCursor, type JournalSearches } from "./journal-search.ts";
 import type { LongPolling } from "./long-poll.ts";
@@ -16,6 +17,13 @@ const NDJSON_TYPE = "application/x-ndjson";
 const JSON_ARRAY = { between: ",", after: "" };
 const LINES = { between: "", after: "\n" };
 
+interface HistoryOptions {
+  readonly longPolling: LongPolling;
+  readonly budget: ResponseBudget;
+  /** Undefined if nobody wants to know who reads. */
+  readonly recorder: AccessRecorder | undefined;
+}
+
 /**
  * GET /api/logs: the records of the journal that match a filter, one page at a time. A page may have fewer records than
  * `limit`, even none, and still a next cursor: the search has reached its limit and continues with the next request.
@@ -26,7 +34,7 @@ const LINES = { between: "", after: "\n" };
 export function history(
   journal: HostJournal,
   searches: JournalSearches,
-  { longPolling, budget }: { longPolling: LongPolling; budget: ResponseBudget },
+  { longPolling, budget, recorder }: HistoryOptions,
 ): Endpoint {
   return {
     path: HISTORY_PATH,
@@ -49,6 +57,11 @@ export function history(
       const searcher = { socket: context.req.socket, access };
       const result = await searches.run({ ...query, ascending, from }, page, searcher, wait);
       if (page.isRejected) throw budget.exceeded();
+      recorder?.read(context.req, access, {
+        records: page.count,
+        isExport: format === LINES,
+        query: context.querystring,
+      });
       const gaps = [...(lost ? [lost] : []), ...result.gaps].map(gapJson);
       const cursor = result.next === undefined ? null : cursorText(epoch, result.next);
       const response = { epoch, page, gaps, cursor };

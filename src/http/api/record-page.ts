@@ -50,6 +50,10 @@ export class RecordPage implements MatchSink {
     return this.#isOutOfMemory && this.#count === 0;
   }
 
+  get count(): number {
+    return this.#count;
+  }
+
   get isFull(): boolean {
     return this.#count >= this.#limit || this.#bytes >= this.#bytesMax || this.#isOutOfMemory;
   }

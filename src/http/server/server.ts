@@ -34,6 +34,7 @@ import { stats, STATS_PATH } from "../api/stats.ts";
 import { counter, type Metric } from "../metrics/metric.ts";
 import { Metrics, METRICS_PATH, RequestMetrics } from "../metrics/metrics.ts";
 import { tlsMetrics } from "../metrics/tls-metrics.ts";
+import { AccessRecorder, type AccessRecorderOptions } from "./access-recorder.ts";
 import { createApplication, EndpointTable, type Endpoint } from "./application.ts";
 import { destinationOf, pathAt, rejectionAt, type Destination } from "./base-path.ts";
 import { Connections, type ConnectionLimits } from "./connections.ts";
@@ -117,6 +118,8 @@ export interface HttpServerOptions extends ListenAddress {
   readonly keepsAlive?: boolean;
   /** Undefined: everyone may do everything. */
   readonly authenticator?: Authenticator | undefined;
+  /** Records who uses the gateway; undefined if nobody wants to know. */
+  readonly access?: AccessRecorderOptions | undefined;
   /** The limits of one principal; default: none. */
   readonly principalLimits?: PrincipalLimits | undefined;
   /** Signs browsers in; undefined without authentication. */
@@ -148,6 +151,7 @@ export class HttpServer {
   readonly #limits: HttpConfig & ConnectionLimits;
   readonly #connections: Connections;
   readonly #clients: LimitedClients;
+  readonly #recorder: AccessRecorder | undefined;
   readonly #budget: ResponseBudget;
   readonly #rejections: Rejections;
   readonly #requests = new RequestMetrics();
@@ -190,6 +194,7 @@ export class HttpServer {
       addressIngestBytesPerSecond: this.#limits.ingestBytesPerSecondPerAddress,
     });
     this.#clients = new LimitedClients(limits, (request) => this.#accessOf(request));
+    this.#recorder = options.access && new AccessRecorder(options.access);
     this.#budget = new ResponseBudget(this.#limits.answerBytesMax);
     this.#upgrades = new UpgradeTable(log, (request, status, reason) =>
       this.#countUpgrade(request, status, reason),
@@ -256,7 +261,11 @@ export class HttpServer {
     const searches = new JournalSearches(view.journal, queue);
     const endpoints = [
       ...this.#dashboard,
-      history(view.journal, searches, { longPolling: this.#longPolling, budget: this.#budget }),
+      history(view.journal, searches, {
+        longPolling: this.#longPolling,
+        budget: this.#budget,
+        recorder: this.#recorder,
+      }),
       counts(view.journal, searches),
       stats(view),
       identity(signIn),
@@ -295,6 +304,7 @@ export class HttpServer {
       "Lines of the gateway's log that were suppressed because there were too many.";
     return [
       this.#rejections.metric,
+      ...(this.#options.access?.trail.metrics ?? []),
       counter("tailgate_http_requests_refused", rejected, () => this.#rejected),
       counter("tailgate_log_lines_suppressed", suppressed, suppressedLines),
       ...(tls ? tlsMetrics(tls) : []),
@@ -470,6 +480,7 @@ export class HttpServer {
     const rejection = this.#forwarding.read(request) ?? this.#guard.check(request, path);
     if (rejection === undefined) return undefined;
     this.#rejected++;
+    this.#recorder?.otherSite(request, rejection);
     const { status, text } = rejection;
     this.#rejections.log(request, { status, reason: `A request was rejected. ${text}` });
     return rejection;
@@ -493,7 +504,9 @@ export class HttpServer {
   }
 
   #authenticationRefusal(request: AddressedRequest, access: RouteAccess): RouteRefusal | undefined {
-    return this.#options.authenticator?.refusalOf(request, access);
+    const refusal = this.#options.authenticator?.refusalOf(request, access);
+    if (refusal !== undefined) this.#recorder?.denied(request, refusal);
+    return refusal;
   }
 
   #accessOf(request: AddressedRequest): Access {

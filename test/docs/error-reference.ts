@@ -21,11 +21,11 @@ const MEANINGS: Readonly<Record<ErrorCode, string>> = {
   PLUGIN_OPEN_FAILED:
     "The plugin could not start, so the gateway did not start either. The message has the reason.",
   PORT_IN_USE:
-    "Another program listens on the port, perhaps another gateway. On 4317 it is often a collector: set `receivers.otlp.grpc_port` to another port, or to `null` to disable gRPC.",
+    "Another program listens on the port or the socket, perhaps another gateway. On 4317 it is often a collector: set `receivers.otlp.grpc_port` to another port, or to `null` to disable gRPC.",
   SENDS_TO_ITSELF:
     "An exporter's endpoint, or `pass_on_to`, is a port of this gateway. Each record would come back forever.",
   LISTEN_FAILED:
-    "The operating system rejected the address or the port, such as a port below 1024.",
+    "The operating system rejected the address or the port, such as a port below 1024. Or the socket of `listen` cannot be created: its directory does not exist, or another file has its name.",
   LOG_DIR_UNUSABLE:
     "The log directory is not writable, is a symbolic link, belongs to another user, or is writable by all users.",
   LOG_DIR_IN_USE: "Another gateway has the journal of this log directory open.",

@@ -8,7 +8,7 @@ import {
   type RequestUrl,
 } from "tailgate/plugin";
 import { withBody, type BodyBudget } from "./request-body.ts";
-import { chargeSender, RequestRejection } from "./response.ts";
+import { chargeSender, checkNotEnded, RequestRejection } from "./response.ts";
 
 /** The paths of the signals other than logs. */
 export const FORWARDED_SIGNALS: ReadonlyMap<string, string> = new Map([
@@ -46,7 +46,7 @@ export class SignalForwarder {
     for (const signal of FORWARDED_SIGNALS.values()) this.#count(0, { signal, status: "200" });
   }
 
-  /** @throws RequestRejection 404, 413 or 503 */
+  /** @throws RequestRejection 401, 404, 413, 429 or 503 */
   async handle(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const signal = FORWARDED_SIGNALS.get(path)!;
     const { to, bodyBytesMax, budget } = this.#options;
@@ -54,6 +54,7 @@ export class SignalForwarder {
     try {
       const target = requestUrl(withPath(to, path));
       await withBody(request, { bytesMax: bodyBytesMax, budget }, (body) => {
+        checkNotEnded(this.#host.http.accessOf(request));
         chargeSender(this.#host.http, request, body.length);
         return withSignals(
           [this.#stop.signal],

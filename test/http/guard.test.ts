@@ -354,6 +354,25 @@ test("guards upgrades and plugin routes alike", async () => {
   expect(post.status).toBe(403);
 });
 
+test("neither logs nor repeats user information before a host, which may be a password", async () => {
+  const harness = await new HttpHarness().open();
+  const { port } = harness;
+  const requests = [
+    `GET http://me:hidden@localhost:${port}/ HTTP/1.1\r\nHost: localhost:${port}\r\n\r\n`,
+    `GET / HTTP/1.1\r\nHost: me:hidden@localhost:${port}\r\n\r\n`,
+    `GET / HTTP/1.1\r\nHost: localhost:${port}\r\nOrigin: http://me:hidden@localhost:${port}\r\n\r\n`,
+  ];
+  const texts: string[] = [];
+  for (const request of requests) {
+    const answer = await sendRaw(port, request.replace("\r\n", "\r\nConnection: close\r\n"));
+    expect(answer).toMatch(/^HTTP\/1.1 403 /);
+    texts.push(answer);
+  }
+  expect(texts[0]).toContain(`The Host header "***@localhost:${port}" does not name`);
+  expect(texts[2]).toContain(`The Origin header "http://***@localhost:${port}" is not`);
+  expect([...texts, ...harness.lines].join("\n")).not.toContain("hidden");
+});
+
 test("logs each rejection once, without letting strangers flood the log", async () => {
   const harness = await new HttpHarness().open();
   for (let index = 0; index < 30; index++) {

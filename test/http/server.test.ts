@@ -101,7 +101,7 @@ describe("plugin routes", () => {
       throw new Error("broken later");
     });
     await harness.open();
-    expect(await ask(`${harness.url}/now`)).toMatchObject({
+    expect(await ask(`${harness.url}/now?key=secret`)).toMatchObject({
       status: 500,
       body: "The gateway failed to handle the request.\n",
     });

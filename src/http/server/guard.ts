@@ -222,8 +222,12 @@ function invalidEntry(entry: string): TailgateError {
   );
 }
 
+/** User information that precedes a host may be a password, and the text is logged. */
+const USER_INFORMATION = /^(https?:\/\/)?.*@/i;
+
 function headerRejection(header: string, value: string | undefined, why: string): RouteRefusal {
-  const shown = value === undefined ? "(missing)" : JSON.stringify(value);
+  const shown =
+    value === undefined ? "(missing)" : JSON.stringify(value.replace(USER_INFORMATION, "$1***@"));
   const text = `The ${header} header ${shown} ${why}. If it is meant to, add it to allowed_hosts in the configuration.`;
   return { status: 403, text };
 }

@@ -529,6 +529,7 @@ export class HttpServer {
     try {
       await handler(request, response);
     } catch (error) {
+      // Without the query, which may hold secrets.
       this.#options.log.error(`${request.method} ${pathOf(request.url!)} failed.`, error);
       if (response.headersSent) response.destroy();
       else

@@ -73,7 +73,7 @@ class SecuredGateway {
       cwd: workspace.directory,
       text: JSON.stringify({
         auth: { tokens_file: tokens.path },
-        receivers: { otlp: { port: 0, grpc_port: 0 } },
+        receivers: { otlp: { port: 0, grpc_port: 0, pass_on_to: "http://127.0.0.1:1" } },
         exporters: {},
       }),
     });
@@ -277,18 +277,18 @@ describe("a request with a valid token", () => {
       for (const url of [gateway.http, gateway.url]) {
         expect((await post(url, requestOf([]), { path, token: "audit" })).status).toBe(403);
         expect((await post(url, requestOf([]), { path })).status).toBe(401);
-        // It is authorized, and traces are not forwarded here.
-        expect((await post(url, requestOf([]), { path, token: "system" })).status).toBe(404);
+        // It is authorized, and the collector does not respond.
+        expect((await post(url, requestOf([]), { path, token: "system" })).status).toBe(503);
       }
     }
   });
 });
 
 /** Sends the head of a request and returns the socket. */
-function sendHead(url: string, lines: readonly string[]): Socket {
+function sendHead(url: string, lines: readonly string[], path = "/v1/logs"): Socket {
   const { host, port } = new URL(url);
   const socket = connect(Number(port), "127.0.0.1");
-  const head = ["POST /v1/logs HTTP/1.1", `Host: ${host}`, `Content-Type: ${PROTOBUF}`, ...lines];
+  const head = [`POST ${path} HTTP/1.1`, `Host: ${host}`, `Content-Type: ${PROTOBUF}`, ...lines];
   socket.write(`${head.join("\r\n")}\r\n\r\n`);
   return socket;
 }
@@ -328,17 +328,21 @@ describe.each([
   });
 });
 
-it("A token that is revoked while a request arrives does not store it.", async () => {
+it("What a token sends that is revoked meanwhile is neither stored nor forwarded.", async () => {
   const body = toProtobuf(requestOf(["too late"], ["too late"]) as never);
   const { authorization } = gateway.authorization("short");
   const uploads: Socket[] = [];
-  for (const url of [gateway.http, gateway.url]) {
-    const socket = sendHead(url, [
+  const targets = [gateway.http, gateway.url].flatMap((url) =>
+    ["/v1/logs", "/v1/traces"].map((path) => ({ url, path })),
+  );
+  for (const { url, path } of targets) {
+    const head = [
       `Content-Length: ${body.length}`,
       `Authorization: ${authorization}`,
       "Expect: 100-continue",
       "Connection: close",
-    ]);
+    ];
+    const socket = sendHead(url, head, path);
     await once(socket, "data");
     socket.write(body.subarray(0, 10));
     uploads.push(socket);

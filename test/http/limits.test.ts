@@ -72,6 +72,12 @@ test("a token that sends too much waits on every port, and nobody else does", as
     expect.any(String),
   ]);
 
+  const warned = vi.spyOn(process, "emitWarning");
+  onTestFinished(() => warned.mockRestore());
+  const page = await ask(`${url}/api/logs?order=asc&wait=1`, { headers: tokens.bearer("boss") });
+  expect(page.body.length).toBeGreaterThan(1 << 20);
+  expect(warned).not.toHaveBeenCalled();
+
   const other = { ...json, ...tokens.bearer("edge") };
   expect((await send(url, body(1), { headers: other })).status).toBe(200);
   expect(await limited(gateway)).toEqual({ principal_ingest: 3 });

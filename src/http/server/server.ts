@@ -94,6 +94,9 @@ const ACCESS_CODES: Readonly<Partial<Record<RouteRefusal["status"], ErrorCode>>>
   503: "TOKENS_UNREADABLE",
 };
 
+/** The parts of the server and the pipeline of a large body each wait for the end of a response; Node warns of more than ten. */
+const LISTENERS_MAX = 20;
+
 const STOPPING: RouteRefusal = { status: 503, text: "The gateway is stopping." };
 const STARTING: RouteRefusal = { status: 503, text: "The gateway is starting." };
 
@@ -355,6 +358,7 @@ export class HttpServer {
     const destination = this.#destinationOf(request);
     const path = pathAt(destination) ?? "";
     const { socket } = request;
+    response.setMaxListeners(LISTENERS_MAX);
     response.once("close", () => {
       if (--this.#inFlight === 0) this.#idle?.resolve();
       this.#countRequest(request, response, { path, startedAtMs, socket });

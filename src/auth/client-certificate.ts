@@ -2,8 +2,9 @@ import type { X509Certificate } from "node:crypto";
 import type { Access, AddressedRequest, RouteRefusal } from "../plugin/index.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
 import { printable, quotedExcerpt } from "../wire/printable.ts";
-import { grantedAccess, type AuthMethod, type Grant } from "./access.ts";
+import { grantedAccess, isRefusal, type AuthMethod, type Grant } from "./access.ts";
 import { namesOf } from "./certificate-names.ts";
+import { foreignPageRefusal } from "./own-page.ts";
 import { noAccess, rejectedCredentials } from "./refusals.ts";
 
 /** Names are part of audit events and log lines. */
@@ -12,8 +13,8 @@ const NAME_CHARACTERS_MAX = 256;
 /** How many certificates are remembered. */
 const CERTIFICATES_MAX = 1000;
 
-/** The longest delay of a timer. */
-const TIMER_MS_MAX = 2 ** 31 - 1;
+/** Timers do not notice when the clock is set, or that the machine was suspended. */
+const CHECK_INTERVAL_MS = 60_000;
 
 /** SHA-256, as `openssl x509 -fingerprint` prints it, or without colons. */
 const FINGERPRINT = /^(?:[0-9a-f]{2}:){31}[0-9a-f]{2}$|^[0-9a-f]{64}$/i;
@@ -39,18 +40,20 @@ export class ClientCertificates implements AuthMethod {
     for (const [name, grant] of Object.entries(grants)) this.#grants.set(keyOf(name), grant);
   }
 
-  authenticate({ socket }: AddressedRequest): Access | RouteRefusal | undefined {
+  authenticate(request: AddressedRequest): Access | RouteRefusal | undefined {
+    const { socket } = request;
     // A certificate that nobody has signed arrives as well, and says whatever its owner wants.
     if (socket.authorized !== true) return undefined;
     let known = this.#bySocket.get(socket);
-    if (known === undefined) {
+    if (known === undefined || isOutdated(known)) {
       // A TLS 1.3 session that was resumed without a certificate is authorized, too.
       const certificate = socket.getPeerX509Certificate?.();
       if (certificate === undefined) return undefined;
       known = this.#knownOf(certificate);
       this.#bySocket.set(socket, known);
     }
-    return known.expiresAtMs > Date.now() ? known.outcome : expired(known.expiresAtMs);
+    if (known.expiresAtMs <= Date.now()) return expired(known.expiresAtMs);
+    return foreignPageRefusal(request) ?? known.outcome;
   }
 
   close(): void {
@@ -61,7 +64,7 @@ export class ClientCertificates implements AuthMethod {
   #knownOf(certificate: X509Certificate): Known {
     const { fingerprint256 } = certificate;
     const known = this.#known.get(fingerprint256);
-    if (known !== undefined) return known;
+    if (known !== undefined && !isOutdated(known)) return known;
     const expiresAtMs = certificate.validToDate.getTime();
     const found = { outcome: this.#outcomeOf(certificate, expiresAtMs), expiresAtMs };
     if (this.#known.size >= CERTIFICATES_MAX) this.#known.clear();
@@ -82,7 +85,7 @@ export class ClientCertificates implements AuthMethod {
   }
 
   #abortAt(expiresAtMs: number, ending: AbortController): void {
-    const leftMs = Math.min(expiresAtMs - Date.now(), TIMER_MS_MAX);
+    const leftMs = Math.min(expiresAtMs - Date.now(), CHECK_INTERVAL_MS);
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
       if (Date.now() >= expiresAtMs) ending.abort();
@@ -90,6 +93,11 @@ export class ClientCertificates implements AuthMethod {
     }, leftMs).unref();
     this.#timers.add(timer);
   }
+}
+
+/** Whoever gets an access relies on its signal: one that a wrong clock has ended must be replaced. */
+function isOutdated({ outcome, expiresAtMs }: Known): boolean {
+  return !isRefusal(outcome) && outcome.signal!.aborted && Date.now() < expiresAtMs;
 }
 
 /** Returns the key of a grant: fingerprints as Node has them, and names regardless of their case, except for URIs. */

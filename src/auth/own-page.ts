@@ -1,4 +1,5 @@
-import type { AddressedRequest } from "../plugin/http.ts";
+import type { AddressedRequest, RouteRefusal } from "../plugin/http.ts";
+import { quotedExcerpt } from "../wire/printable.ts";
 import { publicBase } from "./public-base.ts";
 
 /** The values of `Sec-Fetch-Site` for requests of the gateway's own pages, and of the user alone, such as by a bookmark. */
@@ -16,10 +17,33 @@ const DEFAULT_PORTS = { http: ":80", https: ":443" } as const;
  * Origin is required where browsers always send it: with unsafe methods and WebSockets.
  */
 export function isOwnPage(request: AddressedRequest): boolean {
-  const { origin, upgrade, "sec-fetch-site": site } = request.headers;
-  if (site !== undefined && !OWN_SITES.has(site)) return false;
-  if (origin === undefined) return upgrade === undefined && SAFE_METHODS.has(request.method);
-  return origin === ownOrigin(request);
+  if (isForeignPage(request)) return false;
+  const { origin, upgrade } = request.headers;
+  return origin !== undefined || (upgrade === undefined && SAFE_METHODS.has(request.method));
+}
+
+/**
+ * Returns why the user of a browser does not count in a request of a page of another origin; undefined for the gateway's own
+ * pages and for programs. Browsers send a client certificate, and what a proxy knows their user by, with requests of every
+ * page, as they do with cookies.
+ */
+export function foreignPageRefusal(request: AddressedRequest): RouteRefusal | undefined {
+  if (!isForeignPage(request)) return undefined;
+  const { origin } = request.headers;
+  const page =
+    origin === undefined ? "A page of another site" : `The page ${quotedExcerpt(origin)}`;
+  return {
+    status: 403,
+    text: `${page} is none of this gateway, so it needs credentials of its own, such as a ticket: those of its user's browser do not count. If it is one, a proxy changes its address: it must send X-Forwarded-Host and X-Forwarded-Proto.`,
+    headers: {},
+  };
+}
+
+/** Programs send neither header. */
+function isForeignPage(request: AddressedRequest): boolean {
+  const { origin, "sec-fetch-site": site } = request.headers;
+  if (site !== undefined && !OWN_SITES.has(site)) return true;
+  return origin !== undefined && origin !== ownOrigin(request);
 }
 
 /** Returns the origin of the gateway's pages as the client of this request sees it. */

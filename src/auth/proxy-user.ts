@@ -3,6 +3,7 @@ import { printable, quotedExcerpt } from "../wire/printable.ts";
 import type { AccessScope } from "../wire/access-scopes.ts";
 import { bothFilters } from "../wire/filter.ts";
 import { grantedAccess, type AuthMethod, type Grant } from "./access.ts";
+import { foreignPageRefusal } from "./own-page.ts";
 import type { Forwarding } from "./public-base.ts";
 import { noAccess } from "./refusals.ts";
 
@@ -61,6 +62,8 @@ export class ProxyUsers implements AuthMethod {
     const [user = ""] = users;
     // A proxy sends an empty header for those who have not logged in.
     if (user === "") return undefined;
+    const foreign = foreignPageRefusal(request);
+    if (foreign !== undefined) return foreign;
     const key = `${user}\n${groups[0] ?? ""}`;
     const known = this.#accesses.get(key);
     if (known !== undefined) return known;

@@ -8,7 +8,7 @@ import { text } from "node:stream/consumers";
 import { connect, type ConnectionOptions } from "node:tls";
 import { Client, credentials, Metadata, status, type ServiceError } from "@grpc/grpc-js";
 import * as fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { WebSocket } from "ws";
 import { resolveConfig, startTailgate, type RunningTailgate } from "tailgate";
 import { stringify } from "yaml";
@@ -198,6 +198,30 @@ describe("a client certificate", () => {
       expect(await exchange(DASHBOARD)).toBe("true HTTP/1.1 200");
     },
   );
+
+  test("counts in pages of the gateway only: the browser sends it with requests of others, too", async () => {
+    const from = async (Origin: string): Promise<Answer> =>
+      get("/api/logs", DASHBOARD, { headers: { Origin } });
+    expect((await from(gateway.url)).status).toBe(200);
+    const { status: code, body } = await from("http://localhost:3000");
+    expect([code, body]).toEqual([403, expect.stringContaining("is none of this gateway")]);
+    expect((await from(gateway.url.replace("https", "http"))).status).toBe(403);
+  });
+
+  test("that a wrong clock has ended is valid again when the clock is right", async () => {
+    const certificate = issueCertificate("short", { by: AUTHORITY, names: [] });
+    const lastMs = new X509Certificate(certificate.cert).validToDate.getTime();
+    vi.useFakeTimers({ toFake: ["Date"], now: lastMs - 200 });
+    onTestFinished(() => void vi.useRealTimers());
+    const { cert, key } = certificate;
+    const url = `${gateway.url.replace("https", "wss")}/ws/logs`;
+    const socket = new WebSocket(url, { ...TRUST, cert, key });
+    await once(socket, "open");
+    vi.setSystemTime(lastMs);
+    await once(socket, "close");
+    vi.useRealTimers();
+    expect((await get("/api/logs", certificate)).status).toBe(200);
+  });
 
   test("that expires ends the streams that it has opened", async () => {
     const short = issueCertificate("short", { by: AUTHORITY, names: [], toMs: 2000 });

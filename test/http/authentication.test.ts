@@ -134,6 +134,10 @@ describe("a gateway with authentication", () => {
     expect(await statusOf(gateway.tokens.bearer("reader"))).toBe(101);
   });
 
+  test("it does not warn of pages that need credentials of their own", () => {
+    expect(gateway.lines.join("\n")).not.toContain("Pages of http://localhost:3000");
+  });
+
   test("its log has no secrets", async () => {
     const text = formatToken(createToken());
     await get("/api/logs", { Authorization: `Bearer ${text}` });

@@ -72,6 +72,32 @@ describe("a user of the proxy", () => {
     expect(answer).toMatch(/^HTTP\/1.1 400 [^]*more than one header x-forwarded-user/);
   });
 
+  test("counts in pages of the gateway only: the browser sends the proxy's cookie for others, too", async () => {
+    const [own, trusted] = [gateway.url, "http://localhost:3000"];
+    expect(await statusOf("/api/logs", { ...ALICE, Origin: own })).toBe(200);
+    const { status: code, body } = await ask(`${gateway.url}/api/logs`, {
+      headers: { ...ALICE, Origin: trusted },
+    });
+    expect([code, body]).toEqual([
+      403,
+      expect.stringContaining(`The page \\"${trusted}\\" is none`),
+    ]);
+    const upgrade = async (Origin: string): Promise<string> => {
+      const headers = { Host: new URL(gateway.url).host, ...ALICE, Origin };
+      return (await sendRaw(port(), handshake("/ws/logs", headers))).split("\r\n", 1)[0]!;
+    };
+    expect(await upgrade(trusted)).toContain(" 403 ");
+    const forwarded = {
+      ...ALICE,
+      "X-Forwarded-Host": `localhost:${port()}`,
+      "X-Forwarded-Proto": "https",
+    };
+    const fromPage = (Origin: string) => statusOf("/api/logs", { ...forwarded, Origin });
+    expect(await fromPage(`https://localhost:${port()}`)).toBe(200);
+    expect(await fromPage(`http://localhost:${port()}`)).toBe(403);
+    expect(await statusOf("/", { ...ALICE, Origin: trusted })).toBe(200);
+  });
+
   test("may send over OTLP/HTTP with the scope", async () => {
     const post = async (headers: Record<string, string>): Promise<number> => {
       const type = { "Content-Type": "application/json" };

@@ -215,6 +215,7 @@ test(
     const path = files.path("tailgate.yaml");
     const published = await Container.start(root, volume.directory, config, path);
     expect(published.program.stderr).toContain("insecure: true");
+    expect(published.program.stderr).toContain(page.command("/data/key/login-link"));
     await published.exec(check);
     const [, , , ...create] = page
       .command(

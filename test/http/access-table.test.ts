@@ -5,6 +5,7 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
+import { reservedPaths } from "../../src/http/server/server.ts";
 import { createToken, formatToken } from "../../src/auth/token.ts";
 import { Document } from "../docs/document.ts";
 import { tableAfter, tableHeaderAfter } from "../docs/table.ts";
@@ -120,6 +121,13 @@ const get =
   async (headers) =>
     outcome((await ask(url + path, { headers })).status);
 
+const call =
+  (method: string, path: string): Probe =>
+  async (headers) => {
+    const { status } = await fetch(url + path, { method, headers });
+    return outcome(status);
+  };
+
 const read =
   (path: string): Probe =>
   async (headers) => {
@@ -199,6 +207,7 @@ const V1 = ["tailgate.v1"];
 /** A probe for each row of the table. */
 const PROBES: Readonly<Record<string, Probe>> = {
   "`GET /`": get("/"),
+  "`GET /login`": get("/login"),
   "`GET /healthz`": get("/healthz"),
   "`GET /readyz`": get("/readyz"),
   "`GET /metrics`": get("/metrics"),
@@ -219,10 +228,23 @@ const PROBES: Readonly<Record<string, Probe>> = {
   "`Export` (gRPC), audit event": grpc(AUDIT),
   "`POST /v1/traces`": otlp(() => url, "/v1/traces", SYSTEM),
   "`POST /v1/metrics`": otlp(() => url, "/v1/metrics", SYSTEM),
+  "`GET /api/whoami`": get("/api/whoami"),
+  "`POST /api/login`": call("POST", "/api/login"),
+  "`POST /api/logout`": call("POST", "/api/logout"),
+  "`POST /api/tickets`": call("POST", "/api/tickets"),
+  "`GET /api/sessions`": get("/api/sessions"),
+  "`DELETE /api/sessions/{id}`": call("DELETE", "/api/sessions/none"),
 };
 
 test("the table has a row for each request that is tried", () => {
   expect(rows.map(([request]) => request)).toEqual(Object.keys(PROBES));
+});
+
+test("the table has a row for each path of the gateway", () => {
+  const requests = rows.map(([request]) => request).join(" ");
+  const missing = reservedPaths().filter((path) => !requests.includes(`${path}\``));
+  // The page's other files are as public as the page.
+  expect(missing.filter((path) => !/\.(?:css|js|svg)$/.test(path))).toEqual([]);
 });
 
 describe.each(rows)("%s", (request, ...cells) => {

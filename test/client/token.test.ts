@@ -9,6 +9,7 @@ import { LogHistory, LogStream, type LogStreamOptions } from "tailgate/client";
 import { WebSocket as Ws, WebSocketServer } from "ws";
 import { follow } from "../harness/gateway.ts";
 import { TestTokens } from "../harness/tokens.ts";
+import { Proxy } from "./proxy.ts";
 import { Workspace } from "../harness/workspace.ts";
 
 let workspace: Workspace;
@@ -201,6 +202,42 @@ describe("a page, which sends no headers with a WebSocket,", () => {
     vi.stubGlobal("location", { href: "https://tools.example.com/" });
     onTestFinished(() => void vi.unstubAllGlobals());
     await follow({ url, ticket: async () => "T1" }).is("live");
+  });
+});
+
+describe("a page with tickets of a gateway", () => {
+  const onPage = (address: string): void => {
+    vi.stubGlobal("location", { href: address });
+    onTestFinished(() => void vi.unstubAllGlobals());
+  };
+
+  test("exchanges its token for a ticket", async () => {
+    onPage(`${manager.url}/page`);
+    const log = follow({ url: "/", token: tokens.text("reader"), start: { replay: 1 } });
+    await log.is("live");
+    expect(log.messages).toEqual(["hello"]);
+    const rejected = follow({ url: "/", token: tokens.text("late") });
+    expect((await rejected.is("unauthorized")).reason).toMatch(/^The token late expired/);
+  });
+
+  test("uses the tickets that its own server requests, one for each connection", async () => {
+    let requests = 0;
+    const ticket = async (): Promise<string> => {
+      const headers = tokens.bearer("reader");
+      const response = await fetch(`${manager.url}/api/tickets`, { method: "POST", headers });
+      requests++;
+      return ((await response.json()) as { ticket: string }).ticket;
+    };
+    onPage("https://tools.example.com/");
+    await using proxy = await Proxy.start(Number(new URL(manager.url).port));
+    const log = follow({ url: proxy.url, ticket });
+    await log.is("live");
+    proxy.cut();
+    await log.was("waiting");
+    await log.impatient.is("live");
+    expect(requests).toBeGreaterThanOrEqual(2);
+    const invalid = follow({ url: manager.url, ticket: () => "x" });
+    expect((await invalid.is("unauthorized")).reason).toMatch(/^This gateway requires auth/);
   });
 });
 

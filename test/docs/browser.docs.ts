@@ -12,9 +12,11 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 
 import { launchBrowser } from "../dashboard/launch.ts";
 import { GatewayProcess } from "../harness/gateway.ts";
 import { Program, skipTest } from "../harness/program.ts";
+import { TestTokens } from "../harness/tokens.ts";
 import type { Workspace } from "../harness/workspace.ts";
 import { Document, repositoryPath } from "./document.ts";
 import { installedExample } from "./example-packages.ts";
+import { userDirectory } from "./user-directory.ts";
 
 const guide = await Document.read("docs/guides/browser.md");
 
@@ -236,6 +238,49 @@ describe("the gateway rejects", () => {
     expect(response.status()).toBe(403);
     expect(await response.text()).toContain("does not name this gateway");
   });
+});
+
+test("a page of another origin shows records with tickets, until the token is revoked", async () => {
+  const workspace = await userDirectory();
+  await workspace.install("vite");
+  const port = await freePort();
+  const origin = `http://127.0.0.1:${port}`;
+  const tokens = await TestTokens.create(workspace, {
+    page: { scopes: ["read:system"] },
+    sender: { scopes: ["ingest"] },
+  });
+  const config = guide
+    .example("config-browser-ticket")
+    .replace("http://localhost:5173", origin)
+    .replace("{}", `{ tokens_file: ${tokens.path} }`);
+  await using secured = await GatewayProcess.start(`${config}exporters: { websocket: {} }\n`);
+  const body = JSON.stringify({
+    resourceLogs: [{ scopeLogs: [{ logRecords: [{ body: { stringValue: "hello" } }] }] }],
+  });
+  const headers = { "Content-Type": "application/json", ...tokens.bearer("sender") };
+  await fetch(`${secured.url}/v1/logs`, { method: "POST", headers, body });
+  const here = (name: string): string =>
+    guide.example(name).replaceAll("https://logs.example.com", secured.url);
+  await workspace.write("index.html", guide.example("browser-ticket.html"));
+  await workspace.write("page.js", here("browser-ticket"));
+  await workspace.write("vite.config.js", here("browser-ticket-vite"));
+  const args = ["--host", "127.0.0.1", "--port", `${port}`, "--strictPort"];
+  const { directory: cwd } = workspace;
+  const env = { TAILGATE_TOKEN: tokens.text("page") };
+  const vite = new Program(repositoryPath("node_modules/.bin/vite"), args, { cwd, env });
+  onTestFinished(() => vite[Symbol.asyncDispose]());
+  await vite.untilStdout(/Local:/);
+  const page = await openPage(origin);
+  const shown = (): Promise<string> => page.$eval("body", (element) => element.innerText);
+  await expect.poll(shown, { timeout: 20_000 }).toMatch(/^live\s+hello/);
+  await tokens.revoke("page");
+  await expect
+    .poll(shown, { timeout: 20_000 })
+    .toMatch(
+      /^(waiting|connecting) The client failed: Error: The server responded with HTTP 401\./,
+    );
+  expect(await page.content()).not.toContain(tokens.text("page"));
+  expect(secured.stderr).not.toContain(tokens.text("page"));
 });
 
 test.each([

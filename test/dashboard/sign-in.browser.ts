@@ -167,6 +167,7 @@ test("a panel says why it is empty for a user without its scope", async () => {
     "No access to audit eventstoken:limited lacks the scope read:audit.",
   );
   await showsLive(dashboard);
+  expect(await dashboard.text(".audit-chain")).toBe("");
   expect(dashboard.view.complaints).toEqual([]);
 });
 

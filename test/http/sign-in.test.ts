@@ -407,6 +407,34 @@ test("a session ends when it is not used, with what it has open", async () => {
   expect((await browser.send("GET", "/api/logs")).status).toBe(401);
 });
 
+test("a session survives a restart if that is configured, and none does by default", async () => {
+  for (const survives of [true, false]) {
+    await using workspace = await Workspace.create();
+    const tokens = await TestTokens.create(workspace, { reader: { scopes: ["read"] } });
+    const config = `auth: { tokens_file: ${tokens.path}, sessions: { survive_restart: ${survives} } }`;
+    await workspace.write("tailgate.yaml", config);
+    let cookie: string | undefined;
+    const principals: unknown[] = [];
+    for (let run = 0; run < 2; run++) {
+      const manager = await LoggingManager.start({
+        config: workspace.path("tailgate.yaml"),
+        port: 0,
+        logDir: workspace.path("logs"),
+        exporters: {},
+        registerGlobally: false,
+        write: () => {},
+      });
+      const browser = new Browser(manager.url);
+      browser.cookie = cookie;
+      if (run === 0) await browser.login({ token: tokens.text("reader") });
+      principals.push((await browser.whoami())["principal"]);
+      ({ cookie } = browser);
+      await manager.stop();
+    }
+    expect(principals).toEqual(["token:reader", survives ? "token:reader" : null]);
+  }
+});
+
 test("without authentication, whoami says so, and tickets are harmless", async () => {
   await using workspace = await Workspace.create();
   const manager = await LoggingManager.start({

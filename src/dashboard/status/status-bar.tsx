@@ -116,7 +116,14 @@ function lagText({ lagMs, newestAtMs }: LiveStats, nowMs: number): string {
 function AuditStatus({ session }: { readonly session: DashboardSession }) {
   const { stats, clock } = session;
   const current = useSyncExternalStore(stats.subscribe, stats.current);
-  return <span className="audit-chain">{current && auditText(current.audit, clock.now())}</span>;
+  // The gateway tells only those about the chain who may read all of it.
+  const { scopes, filter } = session.identity.identity;
+  const isHidden = filter !== null || !scopes.includes("read:audit");
+  return (
+    <span className="audit-chain">
+      {current && !isHidden && auditText(current.audit, clock.now())}
+    </span>
+  );
 }
 
 function auditText(chain: AuditChain | null, nowMs: number): string {

@@ -28,6 +28,7 @@ import { benchOtlpDecode } from "./otlp-decode.ts";
 import { benchOtlpHttp } from "./otlp-http.ts";
 import { benchParts } from "./parts.ts";
 import { benchProfile } from "./profile.ts";
+import { benchTokenCheck } from "./token-check.ts";
 import { comparison, record } from "./recorded.ts";
 import type { Scale } from "./rounds.ts";
 import { benchInstall, benchSmall } from "./small.ts";
@@ -53,10 +54,17 @@ const BENCHMARKS = new Map<string, readonly Benchmark[]>([
   ["loki", [benchLoki]],
   ["dashboard", [benchDashboard]],
   ["profile", [benchParts, benchProfile]],
+  ["token-check", [benchTokenCheck]],
 ]);
 
 /** Benchmarks that need third-party programs or minutes; they run only if named. */
-const NAMED_ONLY: ReadonlySet<string> = new Set(["loki", "dashboard", "export", "profile"]);
+const NAMED_ONLY: ReadonlySet<string> = new Set([
+  "loki",
+  "dashboard",
+  "export",
+  "profile",
+  "token-check",
+]);
 const QUICK: ReadonlySet<string> = new Set(["emit", "fan-out", "otlp", "files", "journal"]);
 
 const ROUNDS = 7;

@@ -49,6 +49,7 @@ const TARGETS: ReadonlyMap<string, OpenTarget> = new Map<string, OpenTarget>([
   ["gzip", async () => (await import("./targets/gzip.ts")).gzip()],
   ["filter", async () => (await import("./targets/filter.ts")).filter()],
   ["cursor", async () => (await import("./targets/cursor.ts")).cursor()],
+  ["credentials", async () => (await import("./targets/credentials.ts")).credentials()],
   ["config", async () => (await import("./targets/config.ts")).config()],
   ["audit-file", async () => (await import("./targets/audit-file.ts")).auditFile()],
   ["http", async () => (await import("./targets/http.ts")).http()],

@@ -61,6 +61,17 @@ export function defaultTokensFile(env: NodeJS.ProcessEnv): string | undefined {
 }
 
 /**
+ * Returns the given path or, without one, the default path.
+ * @throws TailgateError TOKENS_UNREADABLE for a user without a home directory.
+ */
+export function tokensFileAt(path: string | undefined): string {
+  const file = path ?? defaultTokensFile(process.env);
+  if (file !== undefined) return file;
+  const text = "This user has no home directory for the tokens file: set auth.tokens_file.";
+  throw new TailgateError("TOKENS_UNREADABLE", text);
+}
+
+/**
  * Reads the tokens. Returns undefined if there is no file.
  * @throws TailgateError TOKENS_UNREADABLE
  */

@@ -46,12 +46,16 @@ export function addValidate(program: Command): void {
  * Returns the effective configuration as YAML, with secrets masked. Comments name the environment variables that an
  * exporter's values come from.
  */
-async function effectiveConfig(config: Config, { plans, auditKey }: Preflight): Promise<string> {
+async function effectiveConfig(
+  config: Config,
+  { plans, auditKey, tokens }: Preflight,
+): Promise<string> {
   const yaml = await import("yaml");
   const isKeyUsed = auditKey !== undefined && auditKey.obstacle === undefined;
   const values: Record<string, unknown> = {
     ...config.settings,
     ...(isKeyUsed && { audit_key_file: auditKey.file }),
+    ...(tokens && { auth: { ...(config.settings?.["auth"] as object), tokens_file: tokens.file } }),
   };
   const keys = Object.keys(settingsSchema.shape).filter((key) => key in values);
   const settings = Object.fromEntries(keys.map((key) => [key, values[key]]));
@@ -59,6 +63,11 @@ async function effectiveConfig(config: Config, { plans, auditKey }: Preflight): 
   const document = new yaml.Document(mask({ ...settings, ...Object.fromEntries(sections) }));
   if (auditKey?.obstacle !== undefined) {
     document.comment = ` No signed checkpoints are written for the audit trail. ${auditKey.obstacle}`;
+  }
+  if (tokens?.isThere === false) {
+    const text =
+      "This file does not exist yet; `tailgate token create` and `tailgate run` create it.";
+    addComment(document, ["auth", "tokens_file"], text);
   }
   for (const section of SECTIONS) {
     for (const { id } of config[section]) addComments(document, [section, id], plans);

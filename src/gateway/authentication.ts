@@ -10,9 +10,8 @@ import type { Forwarding } from "../auth/public-base.ts";
 import { SignIn } from "../auth/sign-in.ts";
 import { Tickets } from "../auth/tickets.ts";
 import { TokenStore } from "../auth/token-store.ts";
-import { defaultTokensFile } from "../auth/tokens-file.ts";
+import { tokensFileAt } from "../auth/tokens-file.ts";
 import type { Config } from "../config/config.ts";
-import { TailgateError } from "../wire/errors.ts";
 import { hostLogger, type WriteLine } from "./host-log.ts";
 
 type AuthenticationConfig = Pick<Config, "logDir" | "port"> & {
@@ -75,11 +74,7 @@ export class Authentication {
     config: AuthenticationConfig,
     host: AuthenticationHost,
   ): Promise<Authentication> {
-    const path = config.auth.tokensFile ?? defaultTokensFile(process.env);
-    if (path === undefined) {
-      const text = "This user has no home directory for the tokens file: set auth.tokens_file.";
-      throw new TailgateError("TOKENS_UNREADABLE", text);
-    }
+    const path = tokensFileAt(config.auth.tokensFile);
     const log = hostLogger("tailgate.auth", host.write);
     const tokens = await TokenStore.open({ path, log });
     return new Authentication(path, tokens, config, host);

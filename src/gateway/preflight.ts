@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { AUDIT_DIRECTORY } from "../audit/checkpoint-file.ts";
 import { SigningKey, type KeyState } from "../audit/signing-key.ts";
+import { readTokensFile, tokensFileAt } from "../auth/tokens-file.ts";
 import type { Component, Config } from "../config/config.ts";
 import { SECTIONS } from "../config/built-ins.ts";
 import { formatPath, Problems } from "../config/problems.ts";
@@ -21,6 +22,13 @@ export interface Preflight {
   readonly plans: ReadonlyMap<string, Plan>;
   /** Undefined if the journal is in memory, where there is nothing to sign. */
   readonly auditKey: KeyState | undefined;
+  /** Undefined without authentication. */
+  readonly tokens: TokensState | undefined;
+}
+
+interface TokensState {
+  readonly file: string;
+  readonly isThere: boolean;
 }
 
 /** The time limit for a plan, the same as for opening a plugin. */
@@ -30,7 +38,7 @@ const PLAN_MS_MAX = 10_000;
  * Checks the configuration as far as possible without opening, creating or sending anything. Only the start itself detects a
  * port that another program uses, problems with the journal's files, and those of plugins without a plan.
  * @throws TailgateError CONFIG_INVALID with all problems, one per line; LISTEN_FAILED, TLS_UNUSABLE,
- * LOG_DIR_UNUSABLE, AUDIT_KEY_UNUSABLE, AUDIT_KEY_NOT_CREATED, SENDS_TO_ITSELF or a plugin's own error if that is the only problem.
+ * LOG_DIR_UNUSABLE, AUDIT_KEY_UNUSABLE, AUDIT_KEY_NOT_CREATED, TOKENS_UNREADABLE, SENDS_TO_ITSELF or a plugin's own error if that is the only problem.
  */
 export async function preflight(config: Config): Promise<Preflight> {
   const problems = new Problems();
@@ -46,8 +54,9 @@ export async function preflight(config: Config): Promise<Preflight> {
   await collect(problems, "tls", () => tls && readTlsFiles(tls.files));
   await collect(problems, "log_dir", () => checkLogDir(config.logDir));
   const auditKey = await collect(problems, "audit_key_file", () => checkAuditKey(config));
+  const tokens = await collect(problems, "auth.tokens_file", () => checkTokens(config));
   problems.throwIfAny(config.file ?? "The configuration");
-  return { plans, auditKey };
+  return { plans, auditKey, tokens };
 }
 
 /** Runs a check, and adds what it throws as a problem at `place`. */
@@ -127,4 +136,10 @@ async function checkAuditKey({
   if (journal.engine === "memory") return undefined;
   await checkFolder(join(logDir, AUDIT_DIRECTORY));
   return SigningKey.check({ path, logDir });
+}
+
+async function checkTokens({ auth }: Config): Promise<TokensState | undefined> {
+  if (auth === undefined) return undefined;
+  const file = tokensFileAt(auth.tokensFile);
+  return { file, isThere: (await readTokensFile(file)) !== undefined };
 }

@@ -70,6 +70,24 @@ describe("tailgate validate", () => {
     expect(cli.stdout).toMatch(/^valid: the defaults \(there is no tailgate\.yaml here\)\nhost: /);
   });
 
+  test("checks the tokens file, and says if there is none yet", async () => {
+    await using workspace = await Workspace.create({
+      "tailgate.yaml": "auth: { tokens_file: tokens.json }\n",
+    });
+    const validate = () => runCli(["validate"], { cwd: workspace.directory });
+    const missing = await validate();
+    expect([await missing.ended, missing.stderr]).toEqual([0, ""]);
+    expect(missing.stdout).toContain(
+      `  tokens_file: ${workspace.path("tokens.json")} # This file does not exist yet; \`tailgate token create\` and \`tailgate run\` create it.\n`,
+    );
+    await workspace.write("tokens.json", "{");
+    const invalid = await validate();
+    expect([await invalid.ended, invalid.stdout]).toEqual([78, ""]);
+    expect(invalid.stderr).toContain(
+      `tailgate: TOKENS_UNREADABLE: The tokens file ${workspace.path("tokens.json")} cannot be used: `,
+    );
+  });
+
   test("masks secrets and the credentials of URLs", async () => {
     await using workspace = await Workspace.create({
       "tailgate.yaml": `exporters:
@@ -183,6 +201,6 @@ exporters: { websocket: , websocket/two: , otlp: }`,
   test("escapes control characters of the file's texts", async () => {
     await using workspace = await Workspace.create({ "tailgate.yaml": "port: '\u009b31m\u202e'" });
     const cli = await runCli(["validate"], { cwd: workspace.directory });
-    expect(cli.stderr).toContain('port: expected integer from 0 to 65535; found "\\x9b31m\\u202e"');
+    expect(cli.stderr).toContain('port: expected integer from 0 to 65535 or null; found "\\x9b31m\\u202e"');
   });
 });

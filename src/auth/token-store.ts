@@ -1,5 +1,6 @@
 import { timingSafeEqual } from "node:crypto";
 import type { Access, AddressedRequest, HostLogger, RouteRefusal } from "../plugin/index.ts";
+import type { PluginMetric, PluginSample } from "../plugin/metrics.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
 import { textOf } from "../wire/errors.ts";
 import { grantedAccess, type AuthMethod } from "./access.ts";
@@ -42,6 +43,14 @@ interface TokenStoreOptions {
  * a token that is not among them is answered with 503, because a sender that gets 401 drops its records for good.
  */
 export class TokenStore implements AuthMethod {
+  /** Senders drop their records once their token has expired, so operators want to know before. */
+  readonly metric: PluginMetric = {
+    component: "",
+    name: "tailgate_token_expiry_timestamp_seconds",
+    description: "When a valid token expires, in seconds since 1970, by its name.",
+    kind: "gauge",
+    read: () => this.#expiries(),
+  };
   readonly #options: TokenStoreOptions;
   #version: FileVersion | undefined;
   #entries = new Map<string, Entry>();
@@ -109,6 +118,14 @@ export class TokenStore implements AuthMethod {
     const entries = Array.from(this.#entries.values());
     const entry = entries.find(({ access }) => access.principal === principal);
     return entry === undefined || entry.expiresAtMs === Infinity ? undefined : entry.expiresAtMs;
+  }
+
+  *#expiries(): Iterable<PluginSample> {
+    for (const entry of this.#entries.values()) {
+      const { token, expiresAtMs } = entry;
+      if (!isValid(entry) || expiresAtMs === Infinity) continue;
+      yield { value: expiresAtMs / 1000, labels: { token: token.name } };
+    }
   }
 
   /** Calls `follower` with all tokens: now, after each change of the file, and when a token has expired. */

@@ -163,6 +163,7 @@ async function start(config: Config, options: StartOptions): Promise<RunningTail
     signIn: auth?.signIn,
     tickets: auth?.tickets,
     access: trail && { trail, tokenIdOf: (request) => auth?.tokens.idOf(request) },
+    metrics: auth && [auth.tokens.metric],
     suppressedLines: () => lineLimiter(write).suppressed,
   });
   const auditKey = await openAuditKey(config, write);

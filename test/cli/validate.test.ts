@@ -201,6 +201,8 @@ exporters: { websocket: , websocket/two: , otlp: }`,
   test("escapes control characters of the file's texts", async () => {
     await using workspace = await Workspace.create({ "tailgate.yaml": "port: '\u009b31m\u202e'" });
     const cli = await runCli(["validate"], { cwd: workspace.directory });
-    expect(cli.stderr).toContain('port: expected integer from 0 to 65535 or null; found "\\x9b31m\\u202e"');
+    expect(cli.stderr).toContain(
+      'port: expected integer from 0 to 65535 or null; found "\\x9b31m\\u202e"',
+    );
   });
 });

@@ -44,6 +44,9 @@ const LABELS: Readonly<Record<string, readonly string[]>> = {
   tailgate_websocket_clients_closed_total: ["reason"],
   tailgate_websocket_clients_refused_total: ["reason"],
   tailgate_websocket_records_missed_total: ["reason"],
+  tailgate_access_events_total: ["event", "outcome"],
+  tailgate_requests_limited_total: ["limit"],
+  tailgate_token_expiry_timestamp_seconds: ["token"],
   tailgate_logins_total: ["outcome"],
   tailgate_sessions_ended_total: ["reason"],
   tailgate_spans_instances_closed_total: ["end"],
@@ -61,7 +64,7 @@ const GROUPS: readonly (readonly [string, RegExp])[] = [
   ["Traces of instances", /^tailgate_spans_/],
   ["HTTP", /^tailgate_(http|requests)_/],
   ["TLS", /^tailgate_tls_/],
-  ["Sign-in and access", /^tailgate_(logins|sessions|access)(_|$)/],
+  ["Sign-in and access", /^tailgate_(logins|sessions|access|token)(_|$)/],
   ["Gateway", /^tailgate_/],
   ["Process", /^/],
 ];
@@ -139,7 +142,9 @@ async function exposedMetrics(): Promise<ExposedMetric[]> {
   await writeFile(join(directory, "tls.key"), key, { mode: 0o600 });
   const sections = SECTIONS.map((section) => [section, allBuiltIns(section)] as const);
   // Some metrics exist only with authentication.
-  const tokens = await TestTokens.create(directory, { prometheus: { scopes: ["metrics"] } });
+  const tokens = await TestTokens.create(directory, {
+    prometheus: { scopes: ["metrics"], expires_at: "2999-12-31T23:59:59.999Z" },
+  });
   const config = await resolveConfig({
     // Some metrics exist only with TLS; the socket needs no client that trusts the certificate.
     text: `{ port: null, listen: unix:a.sock, auth: { tokens_file: ${tokens.path} }, tls: { certificate: tls.pem, key: tls.key } }`,

@@ -129,6 +129,8 @@ export interface HttpServerOptions extends ListenAddress {
   readonly signIn?: SignIn | undefined;
   /** The tickets that the authenticator knows. Without authentication they open nothing, and clients may request them. */
   readonly tickets?: Tickets | undefined;
+  /** Further metrics of the gateway. */
+  readonly metrics?: readonly Metric[] | undefined;
   /** Returns how many lines of the gateway's log were suppressed, for /metrics. */
   readonly suppressedLines?: () => number;
 }
@@ -308,6 +310,7 @@ export class HttpServer {
     return [
       this.#rejections.metric,
       ...(this.#options.access?.trail.metrics ?? []),
+      ...(this.#options.metrics ?? []),
       counter("tailgate_http_requests_refused", rejected, () => this.#rejected),
       counter("tailgate_log_lines_suppressed", suppressed, suppressedLines),
       ...(tls ? tlsMetrics(tls) : []),

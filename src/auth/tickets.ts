@@ -37,9 +37,10 @@ export class Tickets implements AuthMethod {
   }
 
   /** Only WebSockets have tickets, and each has its own. */
-  authenticate({ headers }: AddressedRequest): Access | RouteRefusal | undefined {
+  authenticate({ method, headers }: AddressedRequest): Access | RouteRefusal | undefined {
     const ticket = offeredTicket(headers["sec-websocket-protocol"]);
-    if (ticket === undefined || headers.upgrade === undefined) return undefined;
+    const isHandshake = method === "GET" && headers.upgrade?.toLowerCase() === "websocket";
+    if (ticket === undefined || !isHandshake) return undefined;
     return this.redeem(ticket, headers.origin) ?? INVALID_TICKET;
   }
 

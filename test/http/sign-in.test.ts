@@ -321,7 +321,9 @@ describe("signing in", () => {
     plain.socket.close();
     // It is no credential of other requests.
     const headers = { "Sec-WebSocket-Protocol": await issue(bearer) };
+    const offers = { ...headers, Connection: "Upgrade", Upgrade: "h2c" };
     expect((await exchange(`${gateway.url}/api/logs`, { headers })).status).toBe(401);
+    expect((await exchange(`${gateway.url}/api/logs`, { headers: offers })).status).toBe(401);
     // The scopes of the token count.
     const ci = await issue(gateway.tokens.bearer("ci"));
     expect((await connect(gateway.url, [SUBPROTOCOL, ci])).status).toBe(403);

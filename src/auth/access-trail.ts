@@ -3,6 +3,7 @@ import { counterMetric, type PluginMetric } from "../plugin/metrics.ts";
 import type { HostLogger } from "../plugin/host.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
 import { AUDIT_LOGGER } from "../wire/envelope.ts";
+import { withoutTokens } from "./url-tokens.ts";
 
 /** Events that only someone with access can cause. */
 const ACCESS_TYPES = [
@@ -303,7 +304,9 @@ function detailsOf({ principal, address, reason, details }: AccessEvent): Map<st
   return new Map(given as [string, Value][]);
 }
 
-function excerpt(text: string): string {
+/** A reason may quote what a stranger has sent. */
+function excerpt(given: string): string {
+  const text = withoutTokens(given);
   if (text.length <= TEXT_CHARACTERS_MAX) return text;
   return `${text.slice(0, TEXT_CHARACTERS_MAX).toWellFormed()}...`;
 }

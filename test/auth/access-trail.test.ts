@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { AccessTrail, type AccessEvent } from "../../src/auth/access-trail.ts";
+import { createToken, formatToken } from "../../src/auth/token.ts";
 import type { LogRecord } from "../../src/plugin/record.ts";
 
 const EXPORT = { records: 1_000, isExport: false, query: "level=ERROR" };
@@ -63,6 +64,17 @@ test("an event says who did what from where, as an audit event of the trail's ow
     ["access_denied", { address: "10.0.0.8", reason: "The token is not known." }],
     ["token_revoked", { token: "ci", id: "abc" }],
   ]);
+});
+
+test("a token in what a request has sent is not recorded", async () => {
+  const { trail, events } = openTrail();
+  const text = formatToken(createToken());
+  trail.record({ type: "origin_refused", reason: `The Origin header "http://a/${text}" is not` });
+  trail.read({ ...EXPORT, isExport: true, principal: "token:ci", address: undefined, query: text });
+  await trail.close();
+  const recorded = JSON.stringify(events.map((event) => [event.body, detailsOf(event)]));
+  expect(recorded.split(`${text.slice(0, 17)}***`)).toHaveLength(4);
+  expect(recorded).not.toContain(text.slice(17, 30));
 });
 
 test("the logger is a child of the first audit logger", async () => {

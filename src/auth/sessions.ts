@@ -7,6 +7,9 @@ import type { SessionFile, StoredSession } from "./session-file.ts";
 /** When this many sessions exist, a new one ends the one that was unused for the longest time. */
 export const SESSIONS_MAX = 1000;
 
+/** The same for the sessions of one token, so that its holder cannot end those of others. */
+export const SESSIONS_PER_TOKEN_MAX = 100;
+
 /** How soon streams end after the session that has opened them. */
 const SWEEP_INTERVAL_MS = 1000;
 
@@ -122,10 +125,10 @@ export class Sessions {
     };
     const access = this.#accessOf(session);
     if (access === undefined) return undefined;
-    if (this.#sessions.size >= SESSIONS_MAX) {
-      const [unused] = this.#sessions.values();
-      this.#end(unused!, "evicted");
-    }
+    const all = [...this.#sessions.values()];
+    const own = all.filter((other) => other.tokenId === tokenId);
+    if (own.length >= SESSIONS_PER_TOKEN_MAX) this.#end(own[0]!, "evicted");
+    else if (all.length >= SESSIONS_MAX) this.#end(all[0]!, "evicted");
     this.#sessions.set(session.hash, session);
     this.#save();
     return { secret, session: viewOf(session), access };

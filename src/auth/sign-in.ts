@@ -23,6 +23,8 @@ interface SignInOptions extends SessionLimits {
     TokenAccess & {
       /** Checks a token. */
       check(text: string): Access | RouteRefusal;
+      /** Returns the id of the token that the request's credentials name, if there is one. */
+      idOf(request: AddressedRequest): string | undefined;
       /** Returns when the token of a principal expires, in ms since 1970; undefined if it does not. */
       expiryOf(access: Access): number | undefined;
     };
@@ -93,10 +95,17 @@ export class SignIn implements AuthMethod {
     return this.#find(request)?.access;
   }
 
-  /** Returns why the token that a program has sent is not valid; undefined if it has sent none. */
+  /** Returns why the token that a program has sent is not valid, and records that; undefined if it has sent none. */
   rejectionOf(request: AddressedRequest): RouteRefusal | undefined {
-    const outcome = this.#options.tokens.authenticate(request);
-    return outcome !== undefined && isRefusal(outcome) ? outcome : undefined;
+    const { tokens, record } = this.#options;
+    const outcome = tokens.authenticate(request);
+    if (outcome === undefined || !isRefusal(outcome)) return undefined;
+    if (outcome.status === 401) {
+      const { address } = publicBase(request);
+      const details = { id: tokens.idOf(request) };
+      record?.({ type: "access_denied", address, reason: outcome.text, details });
+    }
+    return outcome;
   }
 
   /** Returns when the access ends by itself, in ms since 1970; undefined if it does not. */

@@ -4,7 +4,12 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from "vitest";
 import { SessionFile } from "../../src/auth/session-file.ts";
-import { Sessions, SESSIONS_MAX, type SessionEnd } from "../../src/auth/sessions.ts";
+import {
+  Sessions,
+  SESSIONS_MAX,
+  SESSIONS_PER_TOKEN_MAX,
+  type SessionEnd,
+} from "../../src/auth/sessions.ts";
 import { OPEN_ACCESS, type Access } from "../../src/plugin/access.ts";
 
 const START_MS = Date.UTC(2026, 10, 30, 9);
@@ -148,11 +153,12 @@ test("administrators see all sessions without their secrets, and can end them", 
 });
 
 test("the session that was unused for the longest time makes room for a new one", () => {
-  const { sessions, ends } = openSessions();
-  const opened = Array.from(
-    { length: SESSIONS_MAX },
-    () => sessions.open({ tokenId: "a", ...FROM })!.secret,
-  );
+  const { tokens, sessions, ends } = openSessions();
+  const opened = Array.from({ length: SESSIONS_MAX }, (_, index) => {
+    const tokenId = `token ${index % 20}`;
+    tokens.add(tokenId);
+    return sessions.open({ tokenId, ...FROM })!.secret;
+  });
   sessions.use(opened[0]!);
   const last = sessions.open({ tokenId: "b", ...FROM })!.secret;
   expect(sessions.count).toBe(SESSIONS_MAX);
@@ -160,6 +166,19 @@ test("the session that was unused for the longest time makes room for a new one"
   expect(sessions.use(opened[1]!)).toBeUndefined();
   expect(sessions.use(last)).toBeDefined();
   expect(ends).toEqual(["evicted"]);
+});
+
+test("a token with too many sessions ends its own, not those of others", () => {
+  const { sessions, ends } = openSessions();
+  const other = sessions.open({ tokenId: "b", ...FROM })!.secret;
+  const own = Array.from(
+    { length: SESSIONS_PER_TOKEN_MAX + 2 },
+    () => sessions.open({ tokenId: "a", ...FROM })!.secret,
+  );
+  expect(sessions.count).toBe(SESSIONS_PER_TOKEN_MAX + 1);
+  expect(own.map((secret) => sessions.use(secret) === undefined).indexOf(false)).toBe(2);
+  expect(sessions.use(other)).toBeDefined();
+  expect(ends).toEqual(["evicted", "evicted"]);
 });
 
 test("sessions survive a restart in a file with mode 0600 and without their secrets", () => {

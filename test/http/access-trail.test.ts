@@ -49,7 +49,8 @@ test("failures, exports and changed tokens become audit events without secrets",
 
   // Without credentials it is no attempt.
   await get("/api/logs");
-  await get("/api/logs", { Authorization: `Bearer ${forged}` });
+  await get("/api/whoami");
+  await get("/api/whoami", { Authorization: `Bearer ${forged}` });
   for (let count = 0; count < 3; count++) {
     await get("/api/logs", { Authorization: `Bearer ${unknown}` });
   }

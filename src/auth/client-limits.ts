@@ -32,6 +32,10 @@ const CONNECTION_RETRY_SECONDS = 5;
 /** Limits what one token, user, certificate or address may take up, so that there is enough left for the others. */
 export class ClientLimits {
   readonly metric: PluginMetric;
+  /** Whether {@link charge} has an effect. A field, because it is read for each request. */
+  readonly isIngestLimited: boolean;
+  /** The same for {@link begin} with a request. */
+  readonly areRequestsLimited: boolean;
   readonly #count: (limit: LimitName) => void;
   readonly #byPrincipal: RateLimit | undefined;
   readonly #byAddress: RateLimit | undefined;
@@ -51,6 +55,8 @@ export class ClientLimits {
     this.#byAddress = ingestLimit(config.addressIngestBytesPerSecond);
     this.#connections = connectionLimit(config.principalConnectionsMax);
     this.#webSockets = connectionLimit(config.addressWebSocketsMax);
+    this.isIngestLimited = this.#byPrincipal !== undefined || this.#byAddress !== undefined;
+    this.areRequestsLimited = this.#connections !== undefined;
   }
 
   /**
@@ -62,7 +68,7 @@ export class ClientLimits {
     bytes: number,
     nowMs = performance.now(),
   ): RouteRefusal | undefined {
-    if (this.#byPrincipal === undefined && this.#byAddress === undefined) return undefined;
+    if (!this.isIngestLimited) return undefined;
     const { principal } = client;
     const address = client.address && networkOf(client.address);
     const ofPrincipal =

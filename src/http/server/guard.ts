@@ -110,7 +110,7 @@ export class Guard {
           : this.#isOwnHost(authority, request.socket.localAddress);
       if (!isOwn) return headerRejection("Host", authority, "does not name this gateway");
     }
-    const forwarded = forwardedOf(request);
+    const forwarded = hasForwardedHeaders(request) ? forwardedOf(request) : undefined;
     if (forwarded?.host !== undefined && !this.#isOwnHost(forwarded.host, undefined)) {
       return headerRejection("X-Forwarded-Host", forwarded.host, "does not name this gateway");
     }
@@ -152,6 +152,16 @@ export class Guard {
       (entry) => entry.name === name && (entry.port === undefined || entry.port === port),
     );
   }
+}
+
+/** Whether a proxy describes the request's client, or someone claims to be one. */
+export function hasForwardedHeaders({ headers }: AddressedRequest): boolean {
+  return (
+    headers["x-forwarded-host"] !== undefined ||
+    headers["x-forwarded-proto"] !== undefined ||
+    headers["x-forwarded-for"] !== undefined ||
+    headers["x-forwarded-prefix"] !== undefined
+  );
 }
 
 /** Node retains only the first of several Host headers. HTTP/2 requests have no raw headers here. */

@@ -45,7 +45,7 @@ import type { SignIn } from "../../auth/sign-in.ts";
 import { Tickets } from "../../auth/tickets.ts";
 import { OPEN_ACCESS } from "../../plugin/access.ts";
 import { Forwarding, publicBase } from "../../auth/public-base.ts";
-import { Guard, originForm, pathOf } from "./guard.ts";
+import { Guard, hasForwardedHeaders, originForm, pathOf } from "./guard.ts";
 import { HEALTH_PATH, liveness, READINESS_PATH, readiness } from "./health.ts";
 import { LimitedClients } from "./limited-clients.ts";
 import { createListeners, type ListenAddress, type Listener } from "./listeners.ts";
@@ -153,9 +153,11 @@ export class HttpServer {
   readonly urls: string[] = [];
   readonly #guard: Guard;
   readonly #forwarding: Forwarding;
+  readonly #basePath: string;
   readonly #limits: HttpConfig & ConnectionLimits;
   readonly #connections: Connections;
   readonly #clients: LimitedClients;
+  readonly #clientLimits: ClientLimits;
   readonly #recorder: AccessRecorder | undefined;
   readonly #budget: ResponseBudget;
   readonly #rejections: Rejections;
@@ -182,6 +184,7 @@ export class HttpServer {
     const { host, log, allowedHosts, trustsDefaultOrigins = true, tls } = options;
     const none = { trustedProxies: [], basePath: "", log };
     this.#forwarding = options.forwarding ?? new Forwarding(none);
+    this.#basePath = this.#forwarding.basePath;
     this.#guard = new Guard({
       host,
       allowedHosts,
@@ -192,13 +195,13 @@ export class HttpServer {
     this.#rejections = new Rejections(log);
     this.#connections = new Connections(this.#limits, log, this.#rejections);
     const { principalLimits } = options;
-    const limits = new ClientLimits({
+    this.#clientLimits = new ClientLimits({
       principalConnectionsMax: principalLimits?.connectionsPerPrincipalMax,
       principalIngestBytesPerSecond: principalLimits?.ingestBytesPerSecondPerPrincipal,
       addressWebSocketsMax: this.#limits.webSocketsPerAddressMax,
       addressIngestBytesPerSecond: this.#limits.ingestBytesPerSecondPerAddress,
     });
-    this.#clients = new LimitedClients(limits, (request) => this.#accessOf(request));
+    this.#clients = new LimitedClients(this.#clientLimits, (request) => this.#accessOf(request));
     this.#recorder = options.access && new AccessRecorder(options.access);
     this.#budget = new ResponseBudget(this.#limits.answerBytesMax);
     this.#upgrades = new UpgradeTable(log, (request, status, reason) =>
@@ -212,7 +215,8 @@ export class HttpServer {
       refusal: (request, access) => this.#refusalOf(request, access)?.text,
       refusalOf: (request, access) => this.#refusalOf(request, access),
       accessOf: (request) => this.#accessOf(request),
-      charge: (request, bytes) => this.#clients.charge(request, bytes),
+      charge: (request, bytes) =>
+        this.#clientLimits.isIngestLimited ? this.#clients.charge(request, bytes) : undefined,
       protect: (server) => {
         this.#connections.watch(server);
         this.#clients.watch(server);
@@ -235,7 +239,7 @@ export class HttpServer {
       const access = this.#upgrades.accessOf(path) ?? "public";
       const rejection =
         this.#rejection(request, path) ??
-        rejectionAt(destination, this.#forwarding.basePath) ??
+        rejectionAt(destination, this.#basePath) ??
         this.#authenticationRefusal(request, access) ??
         (this.#upgrades.has(path) ? this.#clients.beginWebSocket(request, socket) : undefined);
       request.url = destination.target;
@@ -371,7 +375,9 @@ export class HttpServer {
     const rejection =
       this.#rejection(request, path) ??
       this.#authenticationRefusal(request, access) ??
-      (access === "public" ? undefined : this.#clients.beginRequest(request, response));
+      (access !== "public" && this.#clientLimits.areRequestsLimited
+        ? this.#clients.beginRequest(request, response)
+        : undefined);
     request.url = destination.target;
     // Whether the client sends its body after a rejection, and so where its next request starts, is unknown.
     if (isWaiting && rejection) response.setHeader("Connection", "close");
@@ -392,7 +398,7 @@ export class HttpServer {
   ): void {
     const isRead = request.method === "GET" || request.method === "HEAD";
     if (destination.kind === "slash" && isRead) return redirectToSlash(request, response);
-    this.#reject(request, response, rejectionAt(destination, this.#forwarding.basePath)!);
+    this.#reject(request, response, rejectionAt(destination, this.#basePath)!);
   }
 
   /** RFC 6797, 7.2: not without TLS. */
@@ -473,7 +479,7 @@ export class HttpServer {
   }
 
   #destinationOf({ url }: IncomingMessage): Destination {
-    return destinationOf(originForm(url!), this.#forwarding.basePath);
+    return destinationOf(originForm(url!), this.#basePath);
   }
 
   #rejection(request: IncomingMessage, path: string | undefined): RouteRefusal | undefined {
@@ -484,7 +490,10 @@ export class HttpServer {
 
   /** Logs the reason: a browser hides the response to a rejected WebSocket from its page. */
   #guardRejection(request: AddressedRequest, path?: string): RouteRefusal | undefined {
-    const rejection = this.#forwarding.read(request) ?? this.#guard.check(request, path);
+    const isForwarded = this.#basePath !== "" || hasForwardedHeaders(request);
+    const rejection =
+      (isForwarded ? this.#forwarding.read(request) : undefined) ??
+      this.#guard.check(request, path);
     if (rejection === undefined) return undefined;
     this.#rejected++;
     this.#recorder?.otherSite(request, rejection);
@@ -506,7 +515,7 @@ export class HttpServer {
     return (
       this.#guardRejection(request) ??
       this.#authenticationRefusal(request, access) ??
-      this.#clients.beginConnection(request)
+      (this.#clientLimits.areRequestsLimited ? this.#clients.beginConnection(request) : undefined)
     );
   }
 

@@ -108,7 +108,7 @@ describe("the alert rules", () => {
 
 /** Words of PromQL that are neither metrics nor labels. */
 const FUNCTIONS = new Set(
-  "sum min max count by on and unless without rate increase delta deriv changes predict_linear histogram_quantile up".split(
+  "sum min max count by on and unless without rate increase delta deriv changes predict_linear histogram_quantile up time".split(
     " ",
   ),
 );

@@ -1,6 +1,6 @@
 import { lookup } from "node:dns/promises";
 import { isIP, isIPv6 } from "node:net";
-import { networkInterfaces } from "node:os";
+import { machineAddresses } from "../runtime/networks.ts";
 import { TailgateError } from "../wire/errors.ts";
 
 /** Detects a gateway that would send records to itself: each would come back forever. */
@@ -57,26 +57,11 @@ function effectivePort({ port, protocol }: URL): number | undefined {
 
 async function resolveAddresses({ hostname }: URL): Promise<string[]> {
   const name = hostname.replace(/^\[(.*)\]$/, "$1");
-  if (ANY_ADDRESS.has(name)) return listMachineAddresses();
+  if (ANY_ADDRESS.has(name)) return machineAddresses().map(({ address }) => address);
   if (isIP(name) !== 0) return [name];
   try {
     return (await lookup(name, { all: true })).map(({ address }) => address);
   } catch {
     return [];
-  }
-}
-
-function listMachineAddresses(): string[] {
-  return Object.values(readInterfaces()).flatMap((infos) =>
-    (infos ?? []).map(({ address }) => address),
-  );
-}
-
-/** A sandbox without netlink sockets does not tell the addresses: only those of loopback are known then. */
-function readInterfaces(): NodeJS.Dict<{ readonly address: string }[]> {
-  try {
-    return networkInterfaces();
-  } catch {
-    return { lo: [{ address: "127.0.0.1" }, { address: "::1" }] };
   }
 }

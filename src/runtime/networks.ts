@@ -1,4 +1,5 @@
 import { isIP } from "node:net";
+import { networkInterfaces } from "node:os";
 
 /** An IPv4 address in IPv6 notation, which sockets that accept both report. */
 const MAPPED = /^::ffff:(\d{1,3}(?:\.\d{1,3}){3})$/i;
@@ -35,4 +36,23 @@ export function normalizeAddress(text: string): string | undefined {
 
 export function familyOf(address: string): "ipv4" | "ipv6" {
   return address.includes(":") ? "ipv6" : "ipv4";
+}
+
+interface MachineAddress {
+  readonly address: string;
+  readonly family: string;
+  /** Whether it is one of loopback. */
+  readonly internal: boolean;
+}
+
+/** Returns the machine's addresses; in a sandbox without netlink sockets, which hides them, only those of loopback. */
+export function machineAddresses(): readonly MachineAddress[] {
+  try {
+    return Object.values(networkInterfaces()).flatMap((infos) => infos ?? []);
+  } catch {
+    return [
+      { address: "127.0.0.1", family: "IPv4", internal: true },
+      { address: "::1", family: "IPv6", internal: true },
+    ];
+  }
 }

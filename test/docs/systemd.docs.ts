@@ -187,6 +187,18 @@ describe("the installed service", () => {
     await machine.run(page.example("systemd-record"));
     expect(await machine.run("readlink /var/log/tailgate")).toBe("private/tailgate\n");
 
+    // Without AF_NETLINK.
+    const families = ["", "AF_INET AF_INET6 AF_UNIX"];
+    await addSettings(machine, ...families.map((names) => `RestrictAddressFamilies=${names}`));
+    const auth = "auth: { tokens_file: /var/lib/tailgate/tokens.json }";
+    await machine.run(
+      String.raw`printf 'host: 0.0.0.0\ninsecure: true\n${auth}\n' >> /etc/tailgate/tailgate.yaml`,
+    );
+    await machine.run("systemctl restart tailgate");
+    expect(await machine.run("cat /var/lib/tailgate/login-link")).toContain(
+      "http://127.0.0.1:8001/login#",
+    );
+
     await addSettings(machine, "Restart=no", page.command("MemoryDenyWriteExecute=yes"));
     await machine.run("! systemctl restart tailgate");
     await until(machine, "systemctl is-failed --quiet tailgate");

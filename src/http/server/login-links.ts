@@ -1,4 +1,4 @@
-import { networkInterfaces } from "node:os";
+import { machineAddresses } from "../../runtime/networks.ts";
 import { urlHost } from "./guard.ts";
 
 const WILDCARDS: ReadonlySet<string> = new Set(["0.0.0.0", "::"]);
@@ -33,8 +33,7 @@ function namesOf(allowedHosts: readonly string[]): string[] {
 
 /** The addresses of the machine for others first, then loopback. Link-local ones need a zone, which URLs do not have. */
 function addresses(wildcard: string): string[] {
-  const all = Object.values(networkInterfaces()).flatMap((infos) => infos ?? []);
-  const usable = all.filter(
+  const usable = machineAddresses().filter(
     ({ family, address }) =>
       (family === "IPv4" || wildcard === "::") && !address.toLowerCase().startsWith("fe80:"),
   );

@@ -70,25 +70,31 @@ exporters: { websocket: {} }
     if (credential === "`read`, filtered") return tokens.bearer("filtered");
     return tokens.bearer(credential.replaceAll("`", "").replace(":", "-"));
   };
-  const store = headersOf("`admin`");
-  for (const [logger, text] of [
-    ["orchestrator.other", MARKERS.system],
-    ["orchestrator.audit", MARKERS.audit],
-    ["orchestrator.matching", MARKERS.matching],
-  ] as const) {
-    const { status } = await post(`${url}/v1/logs`, requestOf(logger, text), store);
-    if (status !== 200) throw new Error(`The record of ${logger} was answered with ${status}.`);
-  }
+  await storeRecords();
 });
+
+/** Sends the three records in one request, so that whoever gets one of them has got all that it may read. */
+async function storeRecords(): Promise<void> {
+  const body = requestOf({
+    "orchestrator.other": MARKERS.system,
+    "orchestrator.audit": MARKERS.audit,
+    "orchestrator.matching": MARKERS.matching,
+  });
+  const { status } = await post(`${url}/v1/logs`, body, headersOf("`admin`"));
+  if (status !== 200) throw new Error(`The records were answered with ${status}.`);
+}
 
 afterAll(async () => {
   for (const cleanUp of cleanUps) await cleanUp();
 });
 
-/** A request with one record, in protobuf. */
-function requestOf(logger: string, body: string): Uint8Array<ArrayBuffer> {
-  const scope = { name: logger, version: "", attributes: new Map() };
-  return encodeRecords([{ scope, body }])[0]!.otlp();
+/** A request in protobuf, from the bodies of records by their loggers. */
+function requestOf(bodies: Readonly<Record<string, string>>): Uint8Array<ArrayBuffer> {
+  const records = Object.entries(bodies).map(([name, body]) => ({
+    scope: { name, version: "", attributes: new Map() },
+    body,
+  }));
+  return encodeRecords(records)[0]!.otlp();
 }
 
 async function post(
@@ -150,8 +156,15 @@ const counted =
     return seen(found.join(" "));
   };
 
+/** A WebSocket that has been accepted. */
+interface Connected {
+  send(message: object): void;
+  /** Resolves with the first message, from now on or before, that contains the text. */
+  until(text: string): Promise<string>;
+}
+
 const socket =
-  (query: string, protocols: string[], message?: object): Probe =>
+  (query: string, protocols: string[], talk: (client: Connected) => Promise<unknown>): Probe =>
   async (headers) => {
     const client = new WebSocket(`${url.replace("http", "ws")}/ws/logs${query}`, protocols, {
       headers,
@@ -167,20 +180,30 @@ const socket =
       client.terminate();
       return outcome(first.statusCode!);
     }
-    if (message) client.send(JSON.stringify(message));
-    // Everyone who may connect may read one of the records. With the subprotocol, the end of the history is announced.
-    const isFirst = (): boolean => texts.some((text) => !message || text.includes('"caught_up"'));
-    while (!isFirst()) await once(client, "message");
+    await talk({
+      send: (message) => client.send(JSON.stringify(message)),
+      async until(text) {
+        for (;;) {
+          const found = texts.find((one) => one.includes(text));
+          if (found !== undefined) return found;
+          await once(client, "message");
+        }
+      },
+    });
+    // What was sent before the answer to a ping has arrived.
     client.ping();
     await once(client, "pong");
     client.terminate();
     return seen(texts.join("\n"));
   };
 
+/** Everyone who may connect may read one of the records. */
+const ANY_RECORD = "orchestrator.";
+
 const otlp =
   (base: () => string, path: string, logger: string): Probe =>
   async (headers) =>
-    outcome((await post(`${base()}${path}`, requestOf(logger, "sent"), headers)).status);
+    outcome((await post(`${base()}${path}`, requestOf({ [logger]: "sent" }), headers)).status);
 
 const GRPC_OUTCOMES: ReadonlyMap<number | undefined, string> = new Map([
   [0, "yes"],
@@ -194,7 +217,7 @@ const grpc =
     const lower = Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]);
     const { grpcStatus } = await send(
       grpcUrl,
-      frame(requestOf(logger, "sent")),
+      frame(requestOf({ [logger]: "sent" })),
       Object.fromEntries(lower),
     );
     return GRPC_OUTCOMES.get(grpcStatus) ?? `status ${grpcStatus}`;
@@ -218,8 +241,24 @@ const PROBES: Readonly<Record<string, Probe>> = {
     JSON.stringify(JSON.parse(body).facets),
   ),
   "`GET /api/stats`": counted("/api/stats", (body) => JSON.stringify(JSON.parse(body).tail)),
-  "`/ws/logs`": socket("?replay=100", []),
-  "`/ws/logs`, `subscribe`": socket("", V1, { type: "subscribe", replay: 100 }),
+  "`/ws/logs`": socket("?replay=100", [], (client) => client.until(ANY_RECORD)),
+  "`/ws/logs`, `subscribe`": socket("", V1, async (client) => {
+    client.send({ type: "subscribe", replay: 100 });
+    await client.until('"caught_up"');
+  }),
+  "`/ws/logs`, `subscribe` with `resume`": socket("", V1, async (client) => {
+    const { epoch } = JSON.parse(await client.until('"hello"')) as { epoch: string };
+    client.send({ type: "subscribe", resume: { epoch, sequence: 0 } });
+    await client.until('"caught_up"');
+  }),
+  "`/ws/logs`, `filter`": socket("", V1, async (client) => {
+    client.send({ type: "subscribe", filter: { q: "logger:none" } });
+    await client.until('"caught_up"');
+    client.send({ type: "filter", filter: {}, version: 2 });
+    await client.until('"version":2');
+    await storeRecords();
+    await client.until(ANY_RECORD);
+  }),
   "`POST /v1/logs`, system log": otlp(() => url, "/v1/logs", SYSTEM),
   "`POST /v1/logs`, audit event": otlp(() => url, "/v1/logs", AUDIT),
   "`POST /v1/logs` on 4318, system log": otlp(() => otlpUrl, "/v1/logs", SYSTEM),

@@ -10,6 +10,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { build } from "vite";
 import type { LogStreamView } from "tailgate/react";
 import type { LoggingManager } from "tailgate";
+import { WebSocketServer } from "ws";
 import { skipTest } from "../harness/program.ts";
 import { envelope, FaultyGateway } from "./faulty-gateway.ts";
 import { startGateway } from "../harness/gateway.ts";
@@ -26,6 +27,13 @@ let url: string;
 beforeAll(async () => {
   const script = await bundle();
   server = createServer((request, response) => {
+    if (request.url === "/api/tickets") {
+      const isValid = request.headers.authorization === "Bearer valid";
+      const body = isValid ? { ticket: "T1" } : { error: { message: "Not valid." } };
+      response.setHeader("Content-Type", "application/json");
+      response.writeHead(isValid ? 201 : 401).end(JSON.stringify(body));
+      return;
+    }
     const isScript = request.url === "/main.js";
     response.setHeader("Content-Type", isScript ? "text/javascript" : "text/html");
     response.end(
@@ -33,6 +41,13 @@ beforeAll(async () => {
         ? script
         : '<!doctype html><main></main><script type=module src="/main.js"></script>',
     );
+  });
+  // A gateway that accepts its ticket.
+  const sockets = new WebSocketServer({ server, handleProtocols: () => "tailgate.v1" });
+  sockets.on("connection", (socket, { headers }) => {
+    if (!headers["sec-websocket-protocol"]!.endsWith("tailgate.ticket.T1")) socket.terminate();
+    socket.on("message", () => socket.send('{"type":"caught_up","sequence":0}'));
+    socket.send('{"type":"hello","epoch":"e","sequence":0,"durable":0,"version":1}');
   });
   await once(server.listen(0, "127.0.0.1"), "listening");
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -109,6 +124,23 @@ test("shows history and new records, each once, over one connection", async () =
   await shows(fixture, ["one", "two", "three"]);
   expect(await fixture.view((view) => view.status)).toMatchObject({ state: "live", reason: "" });
   expect(await clients(fixture)).toBe(1);
+});
+
+test("waits for another token when one is rejected, and for retry()", async () => {
+  const { page, view } = await open([], { url: "/", token: "wrong" });
+  const shown = (): Promise<string> => view(({ status }) => `${status.state} ${status.reason}`);
+  await expect.poll(shown, { timeout: 20_000 }).toBe("unauthorized Not valid.");
+  await page.evaluate(() => window.mount({ url: "/", token: "valid" }));
+  await expect.poll(shown, { timeout: 20_000 }).toBe("live ");
+  await page.evaluate(() => window.mount({ url: "./", token: "wrong" }));
+  await expect.poll(shown, { timeout: 20_000 }).toBe("unauthorized Not valid.");
+  const since = await view(({ status }) => status.since);
+  await page.evaluate(() => window.view.retry());
+  await expect
+    .poll(() => view(({ status }) => status.state === "unauthorized" && status.since), {
+      timeout: 20_000,
+    })
+    .toBeGreaterThan(since);
 });
 
 test("retains the newest entries, and renders once per frame however many arrive", async () => {

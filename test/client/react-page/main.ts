@@ -10,7 +10,13 @@ declare global {
     renders: number;
     /** The most renders that one frame has had. */
     rendersOfFrame: number;
-    mount(options: { url: string; maxEntries?: number; filter?: object; start?: object }): void;
+    mount(options: {
+      url: string;
+      token?: string;
+      maxEntries?: number;
+      filter?: object;
+      start?: object;
+    }): void;
     unmount(): void;
   }
 }

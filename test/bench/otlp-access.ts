@@ -40,7 +40,8 @@ export async function benchOtlpAccess({ rounds, share }: Scale): Promise<void> {
       rounds,
     );
     for (const { sent, received } of [open, secured]) {
-      if (received() !== sent) throw new Error(`Of ${sent} records ${received()} were received.`);
+      // A gateway with authentication also stores events of its own.
+      if (received() < sent) throw new Error(`Of ${sent} records ${received()} were received.`);
     }
     const ratio = { name: `otlp_access_${records}.ratio`, of: names.token, to: names.open };
     printFigures("records/s", samples, [{ ...ratio, target: ">= 0.97" }]);

@@ -7,7 +7,7 @@ import { launchBrowser } from "../dashboard/launch.ts";
 import { GatewayProcess } from "../harness/gateway.ts";
 import { PYTHON } from "../harness/otlp.ts";
 import { Program, requirePython, skipTest, startCli } from "../harness/program.ts";
-import { HOST, ReverseProxy, type ProxyName } from "../harness/proxy-programs.ts";
+import { HOST, ReverseProxy, type RootProxyName } from "../harness/proxy-programs.ts";
 import { METHOD } from "../plugins/otlp-receiver/raw-call.ts";
 import { Document, repositoryPath } from "./document.ts";
 
@@ -16,9 +16,14 @@ const page = await Document.read("docs/deployment/reverse-proxy.md");
 const BASE = "log_level: DEBUG\nreceivers: { otlp: { port: 0, grpc_port: 0 } }\n";
 
 /** The steps of the page that create the logins, by proxy. */
-const STEPS: Readonly<Record<ProxyName, readonly [string, string, string]>> = {
+const STEPS: Readonly<Record<RootProxyName, readonly [string, string, string]>> = {
   nginx: [page.example("nginx-reader"), page.example("nginx-sender"), page.example("nginx-files")],
   caddy: [page.example("caddy-reader"), page.example("caddy-sender"), page.example("caddy-files")],
+};
+
+const SITES: Readonly<Record<RootProxyName, string>> = {
+  nginx: "examples/nginx/tailgate.conf",
+  caddy: "examples/caddy/Caddyfile",
 };
 
 interface Published {
@@ -34,25 +39,25 @@ interface Published {
 }
 
 const stack = new AsyncDisposableStack();
-const published = new Map<ProxyName, Promise<Published>>();
+const published = new Map<RootProxyName, Promise<Published>>();
 
 afterAll(() => stack.disposeAsync());
 
 /** Follows the page until the gateway is published, once for each proxy: Caddy takes seconds to hash passwords. */
-function publish(name: ProxyName): Promise<Published> {
+function publish(name: RootProxyName): Promise<Published> {
   const running = published.get(name) ?? publishAnew(name);
   published.set(name, running);
   return running;
 }
 
-async function publishAnew(name: ProxyName): Promise<Published> {
+async function publishAnew(name: RootProxyName): Promise<Published> {
   const proxy = stack.use(await ReverseProxy.create(name));
   const gateway = stack.use(await GatewayProcess.start(BASE + page.example("config-proxy")));
   const [forReader, forSender, forFiles] = STEPS[name];
   await proxy.run(forReader, { lines: "correct horse\ncorrect horse" });
   const password = (await proxy.run(forSender)).trimEnd();
   await proxy.run(forFiles);
-  await proxy.start(gateway);
+  await proxy.start(gateway, SITES[name]);
   const withPasswords = (text: string): string =>
     text
       .replaceAll("alice:PASSWORD", text.includes("wss:") ? READER_IN_URL : `'${READER}'`)
@@ -204,7 +209,7 @@ test("the gateway names a host that it does not allow", async () => {
   await using gateway = await GatewayProcess.start(BASE);
   await proxy.run(page.example("nginx-reader"), { lines: "correct horse\ncorrect horse" });
   await proxy.run(page.example("nginx-sender"));
-  await proxy.start(gateway);
+  await proxy.start(gateway, SITES.nginx);
   expect(await proxy.run(`curl --user '${READER}' https://${HOST}/`)).toMatch(
     /^The Host header "logs\.example\.com:\d+" does not name this gateway\. .* allowed_hosts /,
   );

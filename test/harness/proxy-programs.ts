@@ -1,4 +1,4 @@
-/** nginx and Caddy in the foreground, with the configuration files of examples/, on ports of the tests' own. */
+/** Reverse proxies in the foreground, with the configuration files of examples/, on ports of the tests' own. */
 
 import { once } from "node:events";
 import { request } from "node:https";
@@ -13,12 +13,15 @@ import { Workspace } from "./workspace.ts";
 /** The name in the configuration files. */
 export const HOST = "logs.example.com";
 
-export type ProxyName = "nginx" | "caddy";
+export type ProxyName = "nginx" | "caddy" | "haproxy";
 
-const SITES = { nginx: "examples/nginx/tailgate.conf", caddy: "examples/caddy/Caddyfile" };
+/** The proxies with a configuration for a host name of the gateway's own. */
+export type RootProxyName = Exclude<ProxyName, "haproxy">;
+
+const PACKAGES = { nginx: "nginx-light", caddy: "caddy", haproxy: "haproxy" };
 
 /** Where the documentation has the passwords and the certificate. */
-const DIRECTORIES = /\/etc\/(?:nginx|caddy|ssl\/tailgate)\//g;
+const DIRECTORIES = /\/etc\/(?:nginx|caddy|haproxy|ssl\/tailgate)\//g;
 
 /** Everything in one directory, and no rights to change to another user. */
 const NGINX_MAIN = `
@@ -55,7 +58,7 @@ export class ReverseProxy implements AsyncDisposable {
 
   /** Creates a directory for the proxy with a certificate of {@link HOST} and localhost. */
   static async create(name: ProxyName): Promise<ReverseProxy> {
-    const path = await requireInstalled(name, name === "nginx" ? "nginx-light" : name);
+    const path = await requireInstalled(name, PACKAGES[name]);
     const proxy = new ReverseProxy(name, path, await Workspace.create(), await freePort());
     await proxy.run(
       `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=${HOST} -addext subjectAltName=DNS:${HOST},DNS:localhost -keyout /etc/ssl/tailgate/privkey.pem -out /etc/ssl/tailgate/fullchain.pem 2>&1`,
@@ -90,31 +93,43 @@ export class ReverseProxy implements AsyncDisposable {
     });
   }
 
-  async start(gateway: GatewayProcess): Promise<void> {
+  /** Starts it with a configuration file of the repository, or with the text of one. */
+  async start(gateway: GatewayProcess, file: string | { readonly text: string }): Promise<void> {
     const { directory } = this.#workspace;
+    const given =
+      typeof file === "string" ? await readFile(repositoryPath(file), "utf8") : file.text;
     const grpc = new URL(await gateway.endpoint("OTLP/gRPC"));
-    const site = (await readFile(repositoryPath(SITES[this.name]), "utf8"))
+    const site = given
       .replaceAll(DIRECTORIES, `${directory}/`)
       .replaceAll("127.0.0.1:8001", new URL(gateway.url).host)
       .replaceAll("127.0.0.1:4317", grpc.host);
-    if (this.name === "nginx") {
-      await this.#workspace.write("site", site.replace("listen 443 ", `listen ${this.port} `));
-      await this.#workspace.write("nginx.conf", NGINX_MAIN.replaceAll("DIR", directory));
-    } else {
-      const address = `${this.url}, https://localhost:${this.port} {\n\ttls ${this.certificate} ${directory}/privkey.pem`;
-      const global = "{\n\tadmin off\n\tauto_https disable_redirects\n}\n";
-      await this.#workspace.write("site", global + site.replace(`${HOST} {`, address));
-    }
-    const args =
-      this.name === "nginx"
-        ? ["-c", `${directory}/nginx.conf`]
-        : ["run", "--adapter", "caddyfile", "--config", `${directory}/site`];
+    const args = await this.#configure(site);
     const program = new Program(this.#path, args, { cwd: directory, env: { HOME: directory } });
     this.#program = program;
     const answers = vi.waitFor(() => this.status("/"), { timeout: 20_000, interval: 50 });
     await answers.catch((error: unknown) => {
       throw new Error(`${this.name} does not answer:\n${program.stderr}`, { cause: error });
     });
+  }
+
+  /** Writes the configuration; returns the arguments of the program. */
+  async #configure(site: string): Promise<readonly string[]> {
+    const { directory } = this.#workspace;
+    switch (this.name) {
+      case "nginx":
+        await this.#workspace.write("site", site.replace("listen 443 ", `listen ${this.port} `));
+        await this.#workspace.write("nginx.conf", NGINX_MAIN.replaceAll("DIR", directory));
+        return ["-c", `${directory}/nginx.conf`];
+      case "caddy": {
+        const address = `${this.url}, https://localhost:${this.port} {\n\ttls ${this.certificate} ${directory}/privkey.pem`;
+        const global = "{\n\tadmin off\n\tauto_https disable_redirects\n}\n";
+        await this.#workspace.write("site", global + site.replace(`${HOST} {`, address));
+        return ["run", "--adapter", "caddyfile", "--config", `${directory}/site`];
+      }
+      default:
+        await this.#workspace.write("site", site.replace(" :443 ", ` 127.0.0.1:${this.port} `));
+        return ["-db", "-f", `${directory}/site`];
+    }
   }
 
   /** Requests a path; returns the status. `login` is `user:password`. */

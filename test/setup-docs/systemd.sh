@@ -5,7 +5,7 @@ set -euo pipefail
 
 declare -A packages=(
   [systemd-nspawn]=systemd-container [systemd-analyze]=systemd [debootstrap]=debootstrap [unshare]=util-linux [ip]=iproute2
-  [nginx]=nginx-light [caddy]=caddy [sshd]=openssh-server [ssh]=openssh-client [buildah]=buildah [openssl]=openssl
+  [nginx]=nginx-light [caddy]=caddy [haproxy]=haproxy [sshd]=openssh-server [ssh]=openssh-client [buildah]=buildah [openssl]=openssl
 )
 PATH="$PATH:/usr/sbin:/sbin"
 missing=()

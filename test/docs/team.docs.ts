@@ -125,10 +125,12 @@ test("a team uses a gateway from another machine, as the page says", async () =>
   await gateway.run(page.example("team-certificate"));
   await gateway.workspace.write("tailgate.yaml", page.example("team-config"));
   const command = withCommand(page.example("team-start").trim());
-  // A terminal, to which the link is printed.
+  // A terminal, to which the link is printed. The gateway does not end with it.
+  const script = `echo $$ > gateway.pid; exec ${command}`;
   await using running = gateway.start(
-    `exec script --quiet --return --command '${command}' /dev/null`,
+    `exec script --quiet --return --command '${script}' /dev/null`,
   );
+  onTestFinished(async () => void (await gateway.run("kill -9 $(cat gateway.pid) || true")));
   const [, link] = await running.untilStdout(/(https:\/\/logs\.example\.com:8001\/\S+#\S+)/);
   const { directory } = gateway.workspace;
   const printed = running.stdout

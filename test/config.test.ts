@@ -497,15 +497,16 @@ describe("tls and listen", () => {
   test("paths are relative to the configuration file", async () => {
     await using workspace = await Workspace.create({
       "etc/tailgate.yaml":
-        "port: null\nlisten: unix:run/a.sock\nlisten_mode: '0600'\ntls: { certificate: a.pem, key: /b.key, client_ca: c.pem, min_version: 1.3, hsts_seconds: 1 }\nauth: { certificates: { a: { scopes: [read] } } }",
+        "port: null\nlisten: unix:run/a.sock\nlisten_mode: '0600'\ntls: { certificate: a.pem, key: /b.key, client_ca: c.pem, min_version: 1.3, hsts_seconds: 1 }\nauth: { tokens_file: t.json, certificates: { a: { scopes: [read] } } }",
     });
-    const { port, socket, tls, settings } = await resolveConfig({
+    const { port, socket, tls, auth, settings } = await resolveConfig({
       file: "etc/tailgate.yaml",
       cwd: workspace.directory,
       env: {},
       flags: {},
     });
     const path = (name: string): string => workspace.path(`etc/${name}`);
+    expect(auth?.tokensFile).toBe(path("t.json"));
     const files = { certificate: path("a.pem"), key: "/b.key", clientCa: path("c.pem") };
     expect({ port, socket, tls }).toEqual({
       port: null,

@@ -1,7 +1,7 @@
 import { createSecretId, hashSecretId } from "./secret-ids.ts";
 
 /** How long a login link is valid. */
-export const LOGIN_CODE_MINUTES = 10;
+const LOGIN_CODE_MINUTES = 10;
 
 interface LoginCode {
   readonly tokenId: string;

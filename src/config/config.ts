@@ -104,7 +104,7 @@ export interface AuthConfig {
 }
 
 /** The headers by which a proxy names its users, and what they may do. */
-export interface ProxyUsersConfig {
+interface ProxyUsersConfig {
   readonly userHeader: string;
   readonly groupsHeader: string | undefined;
   readonly groups: Readonly<Record<string, GrantConfig>>;
@@ -239,7 +239,7 @@ async function resolveSettings(
   rejectUselessCertificates(checked, problems);
   const logDir = followServiceLink(resolve(sources.cwd, checked.log_dir), sources.env);
   const auditKeyFile = checked.audit_key_file && resolve(sources.cwd, checked.audit_key_file);
-  const tokensFile = checked.auth?.tokens_file && resolve(sources.cwd, checked.auth.tokens_file);
+  const tokensFile = checked.auth?.tokens_file && resolve(directory, checked.auth.tokens_file);
   return {
     host,
     port,

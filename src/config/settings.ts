@@ -206,7 +206,7 @@ export const authSchema = z.strictObject({
   tokens_file: path
     .optional()
     .describe(
-      "Path of the file with the hashes of tokens. Nobody but its owner may write to it, and others must not be able to read it. Default: `tailgate/tokens.json` under XDG_CONFIG_HOME or ~/.config.",
+      "Path of the file with the hashes of tokens, relative to the configuration file. Nobody but its owner may write to it, and others must not be able to read it. Default: `tailgate/tokens.json` under XDG_CONFIG_HOME or ~/.config.",
     ),
   sessions: sessionsSchema
     .prefault({})

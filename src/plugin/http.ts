@@ -9,8 +9,7 @@ import type { Access, RouteAccess } from "./access.ts";
  * Node's HTTP module without an import: an ES module import reads every export and so loads the classes of `fetch`, which
  * adds 20 ms and 4 MB to every start.
  */
-export const { createServer, maxHeaderSize, Server, STATUS_CODES } =
-  process.getBuiltinModule("node:http");
+export const { createServer, maxHeaderSize, STATUS_CODES } = process.getBuiltinModule("node:http");
 
 /** As `https.createServer`, loaded by the gateways that need it. */
 export function createSecureServer(options: SecureServerOptions): SecureServer {

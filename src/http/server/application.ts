@@ -29,7 +29,7 @@ export interface Endpoint {
 }
 
 /** What an endpoint needs to know of a request beside its context. */
-export interface EndpointRequest {
+interface EndpointRequest {
   /** Who makes the request. */
   readonly access: Access;
   /** The segment that `{id}` of the path stands for, percent-decoded; "" if the path has none. */

@@ -6,7 +6,7 @@ import type { Socket } from "node:net";
 const TLS_HANDSHAKE = 0x16;
 
 /** The first bytes of a client that speaks HTTP/2 without TLS, as gRPC does (RFC 9113, 3.4). */
-export const HTTP2_PREFACE = "PRI * HTTP/2.0";
+const HTTP2_PREFACE = "PRI * HTTP/2.0";
 
 export const PLAIN_TEXT_REASON = "This port speaks TLS: use https://.";
 

@@ -199,7 +199,7 @@ class WebSocketExporter implements Exporter {
     }
     const access = this.#host.http.accessOf(request);
     this.#server.handleUpgrade(request, socket, head, (ws) =>
-      this.#connect({ ws, socket, access }, query),
+      this.#connect({ ws, socket, access, request }, query),
     );
   }
 
@@ -287,7 +287,7 @@ function rejectHandshake({ message }: Error, socket: Duplex, { method }: Incomin
 }
 
 function createContext(
-  { journal, level, log, metrics }: Host,
+  { journal, level, log, metrics, http }: Host,
   { default_replay: defaultReplay, replay_max: replayMax }: WebSocketOptions,
   cursors: Set<SubscriptionCursor>,
   forget: (client: Client) => void,
@@ -330,6 +330,7 @@ function createContext(
     messageBytesMax: MESSAGE_BYTES_MAX,
     nextTurn: createTurnQueue(),
     countSent: createSentCounter(metrics),
+    recordsRead: (request, records) => http.recordsRead(request, records),
     reportExpensiveFilter(cost) {
       countExpensive(1);
       log.warning(

@@ -2,6 +2,7 @@ import type { Duplex } from "node:stream";
 import {
   FILTER_CHARACTERS_MAX,
   type Access,
+  type AddressedRequest,
   type ClientMessage,
   type Filter,
   type HostLogger,
@@ -35,6 +36,8 @@ export interface ClientContext extends CursorContext {
   readonly defaultReplay: number;
   /** Counts the records that a client did not get because the gateway ended its connection. */
   countMissed(records: number, reason: CloseReason): void;
+  /** Called with the number of stored records that a client was sent. */
+  recordsRead(request: AddressedRequest, records: number): void;
   /** Called once, after a client's connection has ended. */
   closed(client: Client, reason: CloseReason): void;
 }
@@ -45,6 +48,8 @@ export interface Peer {
   readonly socket: Duplex;
   /** What the client may read, and until when. */
   readonly access: Access;
+  /** The request of the handshake. */
+  readonly request: AddressedRequest;
 }
 
 /** How long a client whose access has ended may take to answer the close frame. */
@@ -63,13 +68,15 @@ export class Client implements ConnectionListener, CursorOwner {
   readonly connection: Connection;
   readonly #encoder: Encoder;
   readonly #access: Access;
+  readonly #request: AddressedRequest;
   readonly #context: ClientContext;
   #cursor: SubscriptionCursor | undefined;
   #errors = 0;
 
-  constructor({ ws, socket, access }: Peer, encoder: Encoder, context: ClientContext) {
+  constructor({ ws, socket, access, request }: Peer, encoder: Encoder, context: ClientContext) {
     this.#encoder = encoder;
     this.#access = access;
+    this.#request = request;
     this.#context = context;
     this.connection = new Connection(ws, socket, this);
     access.signal?.addEventListener("abort", this.#endAccess);
@@ -185,6 +192,10 @@ export class Client implements ConnectionListener, CursorOwner {
     }
     const text = `filter too expensive: ${filterCost}, ${this.lag} records behind`;
     this.connection.close("expensive", POLICY_VIOLATION, text);
+  }
+
+  historyRead(records: number): void {
+    this.#context.recordsRead(this.#request, records);
   }
 
   failed(error: unknown): void {

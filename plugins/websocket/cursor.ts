@@ -44,6 +44,8 @@ export interface CursorOwner {
    */
   lagging(filterCost: string | undefined): void;
   failed(error: unknown): void;
+  /** Called once with the number of stored records that were sent, unless it is 0. */
+  historyRead(records: number): void;
   /** Sends a control message, if the protocol has any. */
   say(message: ServerMessage): void;
 }
@@ -94,6 +96,8 @@ export class SubscriptionCursor implements MatchWaiter {
   #gaps: GapMessage[] = [];
   readonly #historyEnd: number;
   #isCaughtUp = false;
+  /** How many stored records were sent. */
+  #historyRecords = 0;
   #wasLive = false;
   /** System logs up to this sequence are skipped. */
   #skipTo = 0;
@@ -215,6 +219,7 @@ export class SubscriptionCursor implements MatchWaiter {
 
   end(): void {
     this.#state = "ended";
+    this.#reportHistory();
     this.#context.cursors.delete(this);
   }
 
@@ -303,6 +308,19 @@ export class SubscriptionCursor implements MatchWaiter {
       const from = this.#sent + 1;
       this.#send(shared.encode(this.#encoder, { run, records, from, isFiltered }), to);
     }
+    if (!this.#isCaughtUp) this.#countHistory(records);
+  }
+
+  /** Counts those of the records that were sent before the socket was full. */
+  #countHistory(records: Batch): void {
+    let count = records.length;
+    while (count > 0 && records.sequence(count - 1) >= this.#next) count--;
+    this.#historyRecords += count;
+  }
+
+  #reportHistory(): void {
+    if (this.#historyRecords > 0) this.#owner.historyRead(this.#historyRecords);
+    this.#historyRecords = 0;
   }
 
   #encode(records: Batch | undefined, to: number): Chunk[] {
@@ -339,6 +357,7 @@ export class SubscriptionCursor implements MatchWaiter {
     if (this.#isCaughtUp || this.#next <= this.#historyEnd) return;
     this.#report();
     this.#isCaughtUp = true;
+    this.#reportHistory();
     this.#since = undefined;
     this.#selector = this.#filter;
     this.#owner.say({ type: "caught_up", sequence: this.#sent });
@@ -362,6 +381,7 @@ export class SubscriptionCursor implements MatchWaiter {
     if (filter !== this.#filter || !this.isOpen) return;
     if (this.reportsGaps) mergeGaps(this.#gaps, gaps);
     this.#send(matched?.length ? this.#encode(matched, to) : [], to);
+    if (matched && !this.#isCaughtUp) this.#countHistory(matched);
     const last = this.#next - 1;
     if (!this.reportsGaps) this.#context.countUnavailable(countMissing(gaps, records, last));
     if (isSkipping) this.#context.countSkipped(countMissing([page], records, last));

@@ -157,7 +157,7 @@ export class AccessTrail {
     if (!isExport && reader.records < EXPORTED_RECORDS_MIN) return;
     reader.reported = reader.requests;
     const totals = { requests: reader.requests, records: reader.records };
-    const details = { ...totals, query: excerpt(query) };
+    const details = { ...totals, query: excerpt(query) || undefined };
     this.record({ type: "logs_exported", principal, address, details });
   }
 

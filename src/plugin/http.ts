@@ -45,6 +45,8 @@ export interface HostHttp {
    * sender that has to wait.
    */
   charge(request: AddressedRequest, bytes: number): RouteRefusal | undefined;
+  /** Reports how many stored records a client was given, for the record of exports in the access trail. */
+  recordsRead(request: AddressedRequest, records: number): void;
   /**
    * Applies the gateway's limits to a server of the receiver's own; call it before the server listens. They are the number
    * of connections and, for HTTP/1, how long a client may read nothing of its response.

@@ -104,6 +104,7 @@ function watching(host: Host, upgraded: (socket: Socket) => void): Host {
       accessOf: (request) => host.http.accessOf(request),
       rejected: (request, rejection) => host.http.rejected(request, rejection),
       charge: (request, bytes) => host.http.charge(request, bytes),
+      recordsRead: (request, records) => host.http.recordsRead(request, records),
       protect: (server) => host.http.protect(server),
       upgrade: (path, handler) =>
         host.http.upgrade(path, (request, socket, head) => {

@@ -3,6 +3,7 @@ import { createToken, formatToken } from "../../src/auth/token.ts";
 import { ask } from "../harness/http-server.ts";
 import { json, send } from "../harness/otlp.ts";
 import { startSecured, type SecuredGateway } from "../harness/secured-gateway.ts";
+import { SubprotocolClient } from "../harness/subprotocol-client.ts";
 import { Workspace } from "../harness/workspace.ts";
 
 interface Envelope {
@@ -132,6 +133,27 @@ test("failures, exports and changed tokens become audit events without secrets",
   }
   expect(everything).not.toContain("nonsense");
   expect(everything).not.toContain(cookie.split("=")[1]);
+});
+
+test("records that are read over a WebSocket are exported, too", async () => {
+  const gateway = await startSecured({ boss: { scopes: ["admin"] }, ui: { scopes: ["read"] } });
+  const { url, otlpUrl, tokens } = gateway;
+  const logRecords = Array.from({ length: 10_000 }, () => ({ body: { stringValue: "a" } }));
+  const body = Buffer.from(JSON.stringify({ resourceLogs: [{ scopeLogs: [{ logRecords }] }] }));
+  await send(otlpUrl, body, { headers: { ...json, ...tokens.bearer("boss") } });
+  const address = new URL("/ws/logs", url.replace("http", "ws"));
+  address.password = tokens.text("ui");
+  const live = await SubprotocolClient.subscribe(address.href);
+  const recent = await SubprotocolClient.subscribe(address.href, { replay: 1000 });
+  const actions = async (): Promise<string[]> =>
+    actionsOf(await trailOf(gateway)).filter((action) => action === "logs_exported");
+  expect(await actions()).toEqual([]);
+  const client = await SubprotocolClient.subscribe(address.href, { since: 0 });
+  await vi.waitFor(async () => expect(await actions()).toHaveLength(1));
+  const event = (await trailOf(gateway)).find(({ action }) => action === "logs_exported");
+  expect(event).toMatchObject({ message: "token:ui exported logs." });
+  expect(Number(event!.metadata.details["records"])).toBeGreaterThan(11_000);
+  for (const { socket } of [live, recent, client]) socket.terminate();
 });
 
 test("what happened to tokens while the gateway was stopped is recorded once when it starts", async () => {

@@ -215,6 +215,7 @@ export class HttpServer {
       refusal: (request, access) => this.#refusalOf(request, access)?.text,
       refusalOf: (request, access) => this.#refusalOf(request, access),
       accessOf: (request) => this.#accessOf(request),
+      recordsRead: (request, records) => this.#recordRead(request, records),
       charge: (request, bytes) =>
         this.#clientLimits.isIngestLimited ? this.#clients.charge(request, bytes) : undefined,
       protect: (server) => {
@@ -523,6 +524,13 @@ export class HttpServer {
     const refusal = this.#options.authenticator?.refusalOf(request, access);
     if (refusal !== undefined) this.#recorder?.denied(request, refusal);
     return refusal;
+  }
+
+  #recordRead(request: AddressedRequest, records: number): void {
+    const { url = "" } = request;
+    const query = url.slice(pathOf(url).length + 1);
+    const page = { records, isExport: false, query };
+    this.#recorder?.read(request, this.#accessOf(request), page);
   }
 
   #accessOf(request: AddressedRequest): Access {

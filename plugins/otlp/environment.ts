@@ -108,7 +108,7 @@ export function readHeaders(signal: Signal): Setting<Record<string, string>>[] {
 
 /** Parses `name=value,name=value` with percent-encoding; empty parts are skipped. */
 function parseHeaders(text: string, source: string): Record<string, string> {
-  const headers: Record<string, string> = {};
+  const headers = new Map<string, string>();
   for (const [index, part] of text.split(",").entries()) {
     if (part.trim() === "") continue;
     const position = `${source}: header ${index + 1}`;
@@ -122,9 +122,10 @@ function parseHeaders(text: string, source: string): Record<string, string> {
     checkHeaderName(name, position);
     const value = decodePercent(part.slice(equals + 1).trim(), `${position} (${name})`);
     checkHeaderValue(name, value, position);
-    headers[name] = value;
+    headers.set(name, value);
   }
-  return headers;
+  // Unlike an assignment, this does not set the prototype.
+  return Object.fromEntries(headers);
 }
 
 /** Returns the option's headers after the same checks. */

@@ -172,6 +172,7 @@ describe("variables", () => {
         const read = effective?.["headers"]?.value ?? {};
         expect(new Map(Object.entries(read))).toEqual(new Map(Object.entries(headers)));
       }),
+      { examples: [[Object.fromEntries([["__proto__", "a"]])]] },
     );
   });
 });

@@ -85,6 +85,7 @@ test("what is filtered, lags or fails is shown", async () => {
 });
 
 test.each([
+  ["ts-whoami", /"authentication":"off","principal":null/],
   ["ts-gaps", /^"gaps":\[\]\n$/],
   ["ts-disk", /"status":"ready"[^]*tailgate_journal_bytes \d+\ntailgate_disk_free_bytes \d+\n$/],
   ["ts-slow", /tailgate_http_searches_queued 0\n[^]*tailgate_otlp_request_duration_seconds_sum/],

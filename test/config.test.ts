@@ -311,6 +311,10 @@ describe("configuration errors", () => {
       'auth.proxy.user_header: expected the name of a header, such as X-Forwarded-User; found "X User"',
     ],
     [
+      "auth: { proxy: { user_header: X-User } }",
+      "auth.proxy: it needs trusted_proxies or listen: else nobody's headers count",
+    ],
+    [
       "auth: { proxy: { user_header: X-User, groups: { ops: { scopes: [root] } } } }",
       'auth.proxy.groups.ops.scopes[0]: expected one of "ingest", "read", ',
     ],

@@ -237,6 +237,9 @@ async function resolveSettings(
   }
   const tls = checked.tls && tlsConfig(checked.tls, directory);
   rejectUselessCertificates(checked, problems);
+  if (checked.auth?.proxy && checked.trusted_proxies.length === 0 && socket === undefined) {
+    problems.add("auth.proxy", "it needs trusted_proxies or listen: else nobody's headers count");
+  }
   const logDir = followServiceLink(resolve(sources.cwd, checked.log_dir), sources.env);
   const auditKeyFile = checked.audit_key_file && resolve(sources.cwd, checked.audit_key_file);
   const tokensFile = checked.auth?.tokens_file && resolve(directory, checked.auth.tokens_file);

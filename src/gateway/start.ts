@@ -1,3 +1,4 @@
+import type { X509Certificate } from "node:crypto";
 import { lstat, readdir, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { AUDIT_DIRECTORY } from "../audit/checkpoint-file.ts";
@@ -206,7 +207,9 @@ async function start(config: Config, options: StartOptions): Promise<RunningTail
       trustsDefaultOrigins && auth === undefined ? TRUST_TEXT : undefined,
     ].filter((notice) => notice !== undefined);
     const invitation =
-      auth && options.invitesAdmin ? await inviteAdmin(auth, config, url, log) : undefined;
+      auth && options.invitesAdmin
+        ? await inviteAdmin(auth, config, { url, certificate: tls?.certificate, log })
+        : undefined;
     const facts = startFacts(config, {
       tokens: auth?.tokens.size,
       certificate: tls?.certificate,
@@ -235,14 +238,24 @@ const INVITATION_FILE = "login-link";
 async function inviteAdmin(
   auth: Authentication,
   { host, allowedHosts, basePath = "" }: Config,
-  url: string,
-  log: HostLogger,
+  {
+    url,
+    certificate,
+    log,
+  }: { url: string; certificate?: X509Certificate | undefined; log: HostLogger },
 ): Promise<Invitation | undefined> {
   try {
     const code = await auth.firstLoginCode();
     if (code === undefined) return undefined;
     return {
-      links: loginLinks({ url, host, allowedHosts, basePath, code }),
+      links: loginLinks({
+        url,
+        host,
+        allowedHosts,
+        subjectAltName: certificate?.subjectAltName,
+        basePath,
+        code,
+      }),
       file: join(dirname(auth.tokensFile), INVITATION_FILE),
     };
   } catch (error) {

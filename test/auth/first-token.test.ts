@@ -58,4 +58,12 @@ test("login links have an address that can be opened, and the code in the fragme
   expect(links[0]).toBe("http://logs.example.com:8001/login#c0de");
   expect(links.at(-1)).toBe("http://127.0.0.1:8001/login#c0de");
   expect(links.join()).not.toContain("0.0.0.0");
+  const subjectAltName =
+    'DNS:tail.example.com, DNS:*.example.com, DNS:"a, b", IP Address:192.0.2.1';
+  const certified = loginLinks({ ...options, url, host: "0.0.0.0", subjectAltName });
+  expect(certified).toEqual([
+    links[0],
+    "http://tail.example.com:8001/login#c0de",
+    ...links.slice(1),
+  ]);
 });

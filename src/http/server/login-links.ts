@@ -9,6 +9,8 @@ interface LoginLinkOptions {
   /** The address that the gateway binds to. */
   readonly host: string;
   readonly allowedHosts: readonly string[];
+  /** The names and addresses of the gateway's certificate, as Node shows them; undefined without TLS. */
+  readonly subjectAltName?: string | undefined;
   /** "" or the path below which the gateway serves everything. */
   readonly basePath: string;
   readonly code: string;
@@ -19,9 +21,10 @@ interface LoginLinkOptions {
  * none. The code is in the fragment, which browsers do not send.
  */
 export function loginLinks(options: LoginLinkOptions): string[] {
-  const { url, host, allowedHosts, basePath, code } = options;
+  const { url, host, allowedHosts, subjectAltName = "", basePath, code } = options;
   const { protocol, port } = new URL(url);
-  const names = WILDCARDS.has(host) ? [...namesOf(allowedHosts), ...addresses(host)] : [host];
+  const known = [...namesOf(allowedHosts), ...certifiedNames(subjectAltName)];
+  const names = WILDCARDS.has(host) ? [...new Set([...known, ...addresses(host)])] : [host];
   const authorities = names.map((name) => `${urlHost(name)}${port === "" ? "" : `:${port}`}`);
   return authorities.map((authority) => `${protocol}//${authority}${basePath}/login#${code}`);
 }
@@ -29,6 +32,12 @@ export function loginLinks(options: LoginLinkOptions): string[] {
 /** Entries with a port or a scheme are those of proxies and of other pages. */
 function namesOf(allowedHosts: readonly string[]): string[] {
   return allowedHosts.filter((entry) => !/[:/]/.test(entry));
+}
+
+/** Node quotes names that could be mistaken for others (CVE-2021-44532); they and wildcards are no host names. */
+function certifiedNames(subjectAltName: string): string[] {
+  const entries = subjectAltName.split(", ").filter((entry) => entry.startsWith("DNS:"));
+  return entries.map((entry) => entry.slice(4)).filter((name) => /^[A-Za-z0-9.-]+$/.test(name));
 }
 
 /** The addresses of the machine for others first, then loopback. Link-local ones need a zone, which URLs do not have. */

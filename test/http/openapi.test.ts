@@ -7,6 +7,7 @@ import { connect, type AddressInfo } from "node:net";
 import { gzipSync } from "node:zlib";
 import { LoggingManager, TailgateError } from "tailgate";
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
+import WebSocket from "ws";
 import otlpReceiver from "../../plugins/otlp-receiver.ts";
 import websocket from "../../plugins/websocket.ts";
 import { Authenticator } from "../../src/auth/authenticator.ts";
@@ -17,6 +18,7 @@ import type { JournalPage, JournalQuery } from "tailgate/plugin";
 import { HttpHarness, sendRaw } from "../harness/http-server.ts";
 import { exchange, OpenApiContract, type Received, type Sent } from "../harness/openapi.ts";
 import { openReceiver } from "../harness/otlp.ts";
+import { startSecured } from "../harness/secured-gateway.ts";
 import { TestTokens } from "../harness/tokens.ts";
 import { Workspace } from "../harness/workspace.ts";
 
@@ -561,6 +563,27 @@ test("signing in is answered as documented", async () => {
   // Without authentication.
   for (const path of SIGN_IN_PATHS.filter((one) => one !== "/api/tickets")) {
     expect([path, (await ask(url, path)).status]).toEqual([path, 404]);
+  }
+});
+
+test("requests beyond the limit of a token are answered as documented", async () => {
+  const gateway = await startSecured(
+    { boss: { scopes: ["admin"] } },
+    { auth: "max_connections_per_principal: 1" },
+  );
+  const headers = gateway.tokens.bearer("boss");
+  const held = new WebSocket(`${gateway.url.replace("http", "ws")}/ws/logs`, { headers });
+  onTestFinished(() => held.terminate());
+  await once(held, "open");
+  const limited = Object.keys(api.paths)
+    .filter((path) => "429" in api.operation(path, methodOf(path)).responses)
+    .filter((path) => path !== "/api/login");
+  expect(limited).toContain("/api/logs");
+  for (const path of limited) {
+    for (const type of [JSON_BODY, PROTOBUF_BODY]) {
+      const received = await ask(gateway.url, path, { headers: { ...type, ...headers } });
+      expect([path, received.status, received.headers["retry-after"]]).toEqual([path, 429, "5"]);
+    }
   }
 });
 

@@ -34,7 +34,7 @@ export function foreignPageRefusal(request: AddressedRequest): RouteRefusal | un
     origin === undefined ? "A page of another site" : `The page ${quotedExcerpt(origin)}`;
   return {
     status: 403,
-    text: `${page} is none of this gateway, so it needs credentials of its own, such as a ticket: those of its user's browser do not count. If it is one, a proxy changes its address: it must send X-Forwarded-Host and X-Forwarded-Proto.`,
+    text: `${page} does not belong to this gateway, so it needs credentials of its own, such as a ticket: those of its user's browser do not count. If it does, a proxy changes its address: it must send X-Forwarded-Host and X-Forwarded-Proto, and be listed in trusted_proxies.`,
     headers: {},
   };
 }

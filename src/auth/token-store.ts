@@ -216,7 +216,7 @@ export class TokenStore implements AuthMethod {
       if (reason === this.#trouble) return;
       this.#trouble = reason;
       log.error(
-        `The tokens file could not be reloaded, and the previous tokens stay valid.`,
+        `The tokens file could not be reloaded. The previous tokens stay valid, and requests with others get 503 until it is fixed.`,
         error,
       );
     }

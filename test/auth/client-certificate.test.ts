@@ -204,7 +204,7 @@ describe("a client certificate", () => {
       get("/api/logs", DASHBOARD, { headers: { Origin } });
     expect((await from(gateway.url)).status).toBe(200);
     const { status: code, body } = await from("http://localhost:3000");
-    expect([code, body]).toEqual([403, expect.stringContaining("is none of this gateway")]);
+    expect([code, body]).toEqual([403, expect.stringContaining("does not belong to this gateway")]);
     expect((await from(gateway.url.replace("https", "http"))).status).toBe(403);
   });
 

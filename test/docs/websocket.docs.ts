@@ -7,6 +7,7 @@ import { WebSocket } from "ws";
 import { startGateway as startInProcess } from "../harness/gateway.ts";
 import { postMessages } from "../harness/otlp.ts";
 import { Program } from "../harness/program.ts";
+import { startSecured } from "../harness/secured-gateway.ts";
 import { SubprotocolClient } from "../harness/subprotocol-client.ts";
 import { Document, repositoryPath } from "./document.ts";
 import { tableAfter } from "./table.ts";
@@ -45,6 +46,23 @@ test("the resuming client gets the records of a gateway outage once", async () =
     /^INFO orchestrator\.server before\nINFO orchestrator\.server after\n$/,
   );
 });
+
+/** The statuses of `/ws/logs` without a token, and with one whose connections are all in use. */
+async function securedStatuses(): Promise<{ missing: number; limited: number }> {
+  const { url, tokens } = await startSecured(
+    { reader: { scopes: ["read"] } },
+    { auth: "max_connections_per_principal: 1" },
+  );
+  const headers = tokens.bearer("reader");
+  const client = new WebSocket(socketUrl({ url }), { headers });
+  onTestFinished(() => client.terminate());
+  await once(client, "open");
+  const [missing, limited] = await Promise.all([
+    fetch(`${url}/ws/logs`, { method: "POST" }),
+    fetch(`${url}/ws/logs`, { method: "POST", headers }),
+  ]);
+  return { missing: missing.status, limited: limited.status };
+}
 
 function socketUrl({ url }: { readonly url: string }): string {
   return `${url.replace("http", "ws")}/ws/logs`;
@@ -93,7 +111,8 @@ test("a plain request gets the status of the handshake", async () => {
   await once(client, "open");
   const full = await fetch(`${url}/ws/logs`, { method: "POST" });
   client.close();
-  const statuses = [400, foreign.status, free.status, full.status];
+  const { missing, limited } = await securedStatuses();
+  const statuses = [400, missing, foreign.status, free.status, limited, full.status];
   const stated = tableAfter(page, "When the connection fails").map(([status]) => Number(status));
   expect(statuses).toEqual(stated);
 });

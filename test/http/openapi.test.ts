@@ -567,12 +567,12 @@ test("signing in is answered as documented", async () => {
 });
 
 test("requests beyond the limit of a token are answered as documented", async () => {
-  const gateway = await startSecured(
+  const secured = await startSecured(
     { boss: { scopes: ["admin"] } },
     { auth: "max_connections_per_principal: 1" },
   );
-  const headers = gateway.tokens.bearer("boss");
-  const held = new WebSocket(`${gateway.url.replace("http", "ws")}/ws/logs`, { headers });
+  const headers = secured.tokens.bearer("boss");
+  const held = new WebSocket(`${secured.url.replace("http", "ws")}/ws/logs`, { headers });
   onTestFinished(() => held.terminate());
   await once(held, "open");
   const limited = Object.keys(api.paths)
@@ -581,7 +581,7 @@ test("requests beyond the limit of a token are answered as documented", async ()
   expect(limited).toContain("/api/logs");
   for (const path of limited) {
     for (const type of [JSON_BODY, PROTOBUF_BODY]) {
-      const received = await ask(gateway.url, path, { headers: { ...type, ...headers } });
+      const received = await ask(secured.url, path, { headers: { ...type, ...headers } });
       expect([path, received.status, received.headers["retry-after"]]).toEqual([path, 429, "5"]);
     }
   }

@@ -123,6 +123,7 @@ export function App({ session, views }: AppProps) {
               store={panels[type]}
               hasHeading={hasHeading}
               noAccess={noAccessText(session, type)}
+              limit={session.identity.identity.filter}
               selected={selection?.type === type ? selection.entry : undefined}
               onSelect={select}
               onResume={resume}

@@ -152,6 +152,7 @@ export const TEXTS = {
     closed: "Closed",
     paused: "Paused",
     retry: (seconds: number) => `Reconnecting in ${seconds} s`,
+    limited: (filter: string) => `Your access is limited to ${filter}`,
   },
   list: {
     empty: "Waiting for the first record",

@@ -60,6 +60,9 @@ test("a token signs in to the view that the user has opened", async () => {
   await dashboard.showsLast("system_log", "hello");
   expect(new URL(dashboard.page.url()).search).toBe("?q=hello");
   await dashboard.click(".account");
+  expect(await dashboard.text("[data-type=system_log] .panel-state")).toBe(
+    "Live · Your access is limited to logger:app",
+  );
   const facts = await dashboard.text(".account-menu dl");
   expect(facts).toContain("token:reader");
   expect(facts).toContain("read:system, read:audit");
@@ -150,6 +153,7 @@ test("revoking the token signs out at once, and another user starts anew", async
   dashboard.ignoreComplaint(REJECTED);
   await tokens.revoke("boss");
   await dashboard.page.waitForSelector(".sign-in-dialog", WAIT);
+  expect(await dashboard.text(".connection")).toBe("Signed out");
   await signIn(dashboard, tokens.text("reader"));
   await vi.waitFor(async () => {
     expect(await dashboard.messages("system_log")).toEqual(["for all"]);
@@ -168,6 +172,18 @@ test("a panel says why it is empty for a user without its scope", async () => {
   );
   await showsLive(dashboard);
   expect(await dashboard.text(".audit-chain")).toBe("");
+  expect(dashboard.view.complaints).toEqual([]);
+});
+
+test("the page of a user who may read nothing asks for nothing", async () => {
+  const { gateway, tokens } = await startSecured();
+  await using dashboard = await gateway.open();
+  const requests: string[] = [];
+  dashboard.page.on("request", (request) => requests.push(new URL(request.url()).pathname));
+  await signIn(dashboard, tokens.text("sender"));
+  await dashboard.page.waitForSelector("[data-type=system_log] .no-access", WAIT);
+  await dashboard.page.waitForNetworkIdle();
+  expect(requests).toEqual(["/api/login"]);
   expect(dashboard.view.complaints).toEqual([]);
 });
 

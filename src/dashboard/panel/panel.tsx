@@ -1,6 +1,7 @@
 import { useState, type KeyboardEvent, type ReactNode } from "react";
 import type { LogEntry, StreamStatus } from "../../client/index.ts";
 import { ENVELOPE_TYPES, type EnvelopeType } from "../../wire/envelope.ts";
+import { printable } from "../../wire/printable.ts";
 import type { SelectedRecord } from "../details/details.tsx";
 import { useIsNarrow, useNow, useStoredSetting } from "../hooks.ts";
 import { TEXTS } from "../texts.ts";
@@ -105,6 +106,8 @@ interface PanelProps {
   readonly store: PanelStore;
   /** Undefined if the user may read the records; else why not. */
   readonly noAccess: string | undefined;
+  /** The filter that limits what the user may read; null if there is none. */
+  readonly limit: string | null;
   /** False if a tab names the panel. */
   readonly hasHeading: boolean;
   readonly selected: LogEntry | undefined;
@@ -114,7 +117,7 @@ interface PanelProps {
 
 /** The system logs or the audit events, with the state of their stream. */
 export function Panel(props: PanelProps) {
-  const { store, hasHeading, noAccess, selected, onSelect, onResume } = props;
+  const { store, hasHeading, noAccess, limit, selected, onSelect, onResume } = props;
   const { type } = store;
   const columns = useColumns(type);
   const select = (entry: LogEntry): void => onSelect({ type, entry });
@@ -133,7 +136,7 @@ export function Panel(props: PanelProps) {
     <section className="panel" aria-label={TEXTS.panels[type]} data-type={type}>
       <div className="panel-head">
         {hasHeading && <h2>{TEXTS.panels[type]}</h2>}
-        <PanelState store={store} />
+        <PanelState store={store} limit={limit} />
         <ColumnMenu columns={columns} />
       </div>
       <LogList store={store} columns={columns} selected={selected} onSelect={select} />
@@ -142,15 +145,16 @@ export function Panel(props: PanelProps) {
   );
 }
 
-function PanelState({ store }: { readonly store: PanelStore }) {
+function PanelState({ store, limit }: Pick<PanelProps, "store" | "limit">) {
   usePanelStore(store);
   const { status } = store;
-  const { state, reason, retryInMs } = status;
+  const { state, retryInMs } = status;
   const nowMs = useNow(retryInMs !== undefined);
   const retry = retryText(status, nowMs);
   const parts = [
     TEXTS.state[state],
-    reason.replace(/\.$/, ""),
+    shownReason(status),
+    limit === null ? "" : TEXTS.state.limited(printable(limit)),
     store.isPaused ? TEXTS.state.paused : "",
     store.rejection.replace(/\.$/, ""),
   ];
@@ -161,6 +165,11 @@ function PanelState({ store }: { readonly store: PanelStore }) {
       {retry !== "" && <span aria-hidden="true"> · {retry}</span>}
     </p>
   );
+}
+
+/** Returns why a stream is not live. The dialog tells what to do when nobody is signed in; the gateway's advice is for programs. */
+export function shownReason({ state, reason }: StreamStatus): string {
+  return state === "unauthorized" ? "" : reason.replace(/\.$/, "");
 }
 
 export function joinParts(parts: readonly string[]): string {

@@ -1,6 +1,6 @@
 import { useSyncExternalStore } from "react";
 import type { AccessScope } from "../../wire/access-scopes.ts";
-import type { EnvelopeType } from "../../wire/envelope.ts";
+import { ENVELOPE_TYPES, type EnvelopeType } from "../../wire/envelope.ts";
 
 /** The response of `/api/whoami`. */
 export interface Identity {
@@ -68,9 +68,13 @@ export class IdentityStore {
     return this.mayRead(type) ? undefined : READ_SCOPES[type];
   }
 
-  /** Sends requests, and notices if the gateway does not know the user any more; sends none until they sign in again. */
+  /**
+   * Sends requests that read, and notices if the gateway does not know the user any more. Sends none until they sign in
+   * again, and none for someone who may read nothing: the gateway would record each poll as an attempt.
+   */
   readonly fetch: typeof fetch = async (input, init) => {
-    if (this.#state.kind === "signed-out") return signedOutResponse();
+    if (this.#state.kind === "signed-out") return refusal(401, "The session has ended.");
+    if (!ENVELOPE_TYPES.some((type) => this.mayRead(type))) return refusal(403, "No read scope.");
     const response = await fetch(input, init);
     if (response.status === 401) this.#enter({ kind: "signed-out", wasSignedIn: true });
     else if (this.#state.kind === "unknown") void this.learn();
@@ -129,9 +133,9 @@ export class IdentityStore {
   }
 }
 
-function signedOutResponse(): Response {
-  const headers = { "Content-Type": "text/plain" };
-  return new Response("The session has ended.", { status: 401, headers });
+/** What the gateway would respond. */
+function refusal(status: 401 | 403, text: string): Response {
+  return new Response(text, { status, headers: { "Content-Type": "text/plain" } });
 }
 
 async function problemOf(response: Response): Promise<SignInProblem> {

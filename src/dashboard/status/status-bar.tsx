@@ -1,7 +1,7 @@
 import { useEffect, useId, useState, useSyncExternalStore } from "react";
 import { useIsNarrow } from "../hooks.ts";
 import type { PanelStore } from "../panel/panel-store.ts";
-import { joinParts, retryText } from "../panel/panel.tsx";
+import { joinParts, retryText, shownReason } from "../panel/panel.tsx";
 import type { AuditChain } from "../session/gateway-stats.ts";
 import type { LiveStats } from "../session/live-stats.ts";
 import type { DashboardSession } from "../session/session.ts";
@@ -86,11 +86,12 @@ function Connection({ session, nowMs }: { session: DashboardSession; nowMs: numb
   const [latest] = statuses.toSorted((one, other) => other.since - one.since);
   const status = statuses.find(({ state }) => state !== "live") ?? latest;
   if (status === undefined) return null;
-  const { state, since, reason } = status;
+  const { state, since } = status;
+  const reason = shownReason(status);
   const label = state === "live" ? TEXTS.status.connected(since) : TEXTS.state[state];
   const parts = [
     reason.toLowerCase().startsWith(label.toLowerCase()) ? "" : label,
-    reason.replace(/\.$/, ""),
+    reason,
     retryText(status, nowMs),
   ];
   return (

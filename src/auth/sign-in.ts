@@ -28,6 +28,8 @@ interface SignInOptions extends SessionLimits {
       /** Returns when the token of a principal expires, in ms since 1970; undefined if it does not. */
       expiryOf(access: Access): number | undefined;
     };
+  /** What authenticates requests without a session: the users of a proxy, tokens, certificates. The first one decides. */
+  readonly withoutSession: readonly AuthMethod[];
   /** Tells this gateway apart from others on the same host. */
   readonly instance: string;
   /** The path of the file in which sessions survive a restart; undefined if they do not. */
@@ -95,12 +97,13 @@ export class SignIn implements AuthMethod {
     return this.#find(request)?.access;
   }
 
-  /** Returns why the token that a program has sent is not valid, and records that; undefined if it has sent none. */
+  /** Returns why the token, the proxy's user or the certificate may not do anything, and records that; undefined without any. */
   rejectionOf(request: AddressedRequest): RouteRefusal | undefined {
-    const { tokens, record } = this.#options;
-    const outcome = tokens.authenticate(request);
+    const { tokens, withoutSession, record } = this.#options;
+    let outcome: Access | RouteRefusal | undefined;
+    for (const method of withoutSession) outcome ??= method.authenticate(request);
     if (outcome === undefined || !isRefusal(outcome)) return undefined;
-    if (outcome.status === 401) {
+    if (outcome.status === 401 || outcome.status === 403) {
       const { address } = publicBase(request);
       const details = { id: tokens.idOf(request) };
       record?.({ type: "access_denied", address, reason: outcome.text, details });

@@ -21,6 +21,7 @@ export function Root({ identity, views, clock, linkProblem }: RootProps) {
   useTheme();
   const state = useSignInState(identity);
   const isSignedOut = state.kind === "signed-out";
+  const problem = linkProblem ?? (isSignedOut ? state.refused : undefined);
   const [session, setSession] = useState<DashboardSession>();
   useEffect(() => {
     if (isSignedOut) return;
@@ -36,10 +37,7 @@ export function Root({ identity, views, clock, linkProblem }: RootProps) {
         (session ? (
           <SignInDialog identity={identity} reason={TEXTS.signIn.ended} />
         ) : (
-          <SignInPage
-            identity={identity}
-            reason={linkProblem ? TEXTS.signIn.problem(linkProblem) : ""}
-          />
+          <SignInPage identity={identity} reason={problem ? TEXTS.signIn.problem(problem) : ""} />
         ))}
     </>
   );

@@ -47,8 +47,19 @@ export class Authentication {
     this.tokensFile = tokensFile;
     const { idleMs, absoluteMs, survivesRestart } = config.auth.sessions;
     this.tokens = tokens;
+    const { proxy, certificates = {} } = config.auth;
+    this.#certificates = new ClientCertificates(certificates);
+    const proxyUsers = proxy === undefined ? [] : [new ProxyUsers(proxy, forwarding)];
+    const withoutSession = [
+      // A proxy may pass on the password with which it has authenticated a user.
+      ...proxyUsers,
+      tokens,
+      // Clients may have a certificate for other services, and a token for this one.
+      this.#certificates,
+    ];
     this.signIn = new SignIn({
       tokens,
+      withoutSession,
       instance: instanceOf(config),
       idleMs,
       absoluteMs,
@@ -56,17 +67,7 @@ export class Authentication {
       log: hostLogger("tailgate.auth", write),
       ...(record && { record }),
     });
-    const { proxy, certificates = {} } = config.auth;
-    this.#certificates = new ClientCertificates(certificates);
-    this.authenticator = new Authenticator([
-      this.tickets,
-      this.signIn,
-      // A proxy may pass on the password with which it has authenticated a user.
-      ...(proxy === undefined ? [] : [new ProxyUsers(proxy, forwarding)]),
-      tokens,
-      // Clients may have a certificate for other services, and a token for this one.
-      this.#certificates,
-    ]);
+    this.authenticator = new Authenticator([this.tickets, this.signIn, ...withoutSession]);
   }
 
   /** @throws TailgateError TOKENS_UNREADABLE */

@@ -153,7 +153,7 @@ test("revoking the token signs out at once, and another user starts anew", async
   dashboard.ignoreComplaint(REJECTED);
   await tokens.revoke("boss");
   await dashboard.page.waitForSelector(".sign-in-dialog", WAIT);
-  expect(await dashboard.text(".connection")).toBe("Signed out");
+  await says(dashboard, ".connection", "Signed out");
   await signIn(dashboard, tokens.text("reader"));
   await vi.waitFor(async () => {
     expect(await dashboard.messages("system_log")).toEqual(["for all"]);
@@ -183,8 +183,23 @@ test("the page of a user who may read nothing asks for nothing", async () => {
   await signIn(dashboard, tokens.text("sender"));
   await dashboard.page.waitForSelector("[data-type=system_log] .no-access", WAIT);
   await dashboard.page.waitForNetworkIdle();
-  expect(requests).toEqual(["/api/login"]);
+  expect(requests.filter((path) => !path.startsWith("/assets/"))).toEqual(["/api/login"]);
   expect(dashboard.view.complaints).toEqual([]);
+});
+
+test("a user of the proxy who has no access learns why", async () => {
+  await using workspace = await Workspace.create();
+  const config = `{ trusted_proxies: [127.0.0.1], auth: { tokens_file: ${workspace.path("t.json")}, proxy: { user_header: X-User } } }`;
+  await using gateway = await GatewayProcess.start(config);
+  await using dashboard = new Dashboard(await View.open(gateway.url));
+  dashboard.ignoreComplaint(/status of 403/);
+  await dashboard.page.setExtraHTTPHeaders({ "X-User": "bob" });
+  await dashboard.page.reload();
+  await says(
+    dashboard,
+    ".sign-in-reason",
+    "user:bob may not use this gateway: neither the user nor one of the groups is in auth.proxy.",
+  );
 });
 
 test("two gateways on two ports of one host keep their users apart", async () => {

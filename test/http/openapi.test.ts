@@ -507,7 +507,8 @@ test("signing in is answered as documented", async () => {
     boss: { scopes: ["admin"] },
     reader: { scopes: ["read"] },
   });
-  await files.write("tailgate.yaml", `auth: { tokens_file: ${tokens.path} }`);
+  const auth = `auth: { tokens_file: ${tokens.path}, proxy: { user_header: X-User } }`;
+  await files.write("tailgate.yaml", `trusted_proxies: [127.0.0.1]\n${auth}`);
   const secured = await LoggingManager.start({
     config: files.path("tailgate.yaml"),
     port: 0,
@@ -550,6 +551,7 @@ test("signing in is answered as documented", async () => {
   for (const path of ["/api/whoami", "/api/sessions", "/api/sessions/{id}", "/api/tickets"]) {
     expect([path, (await send(path, unknown)).status]).toEqual([path, 401]);
   }
+  expect((await send("/api/whoami", { "X-User": "stranger" })).status).toBe(403);
   const posted = await exchange(`${secured.url}/api/sessions`, { method: "POST" });
   api.check("/api/sessions", "get", posted);
   expect(posted.status).toBe(405);

@@ -58,6 +58,15 @@ describe("a user of the proxy", () => {
     expect(await upgrade({ ...ALICE, "X-Forwarded-Groups": "staff" })).toContain(" 403 ");
   });
 
+  test("without access learns why from whoami, for the page", async () => {
+    const answer = await ask(`${gateway.url}/api/whoami`, {
+      headers: { "X-Forwarded-User": "bob" },
+    });
+    expect(answer).toMatchObject({ status: 403 });
+    expect(answer.body).toContain("user:bob may not use this gateway");
+    expect(await statusOf("/api/whoami", {})).toBe(200);
+  });
+
   test("counts before credentials that the proxy passes on", async () => {
     const basic = { Authorization: `Basic ${btoa("alice:password of the proxy")}` };
     expect(await statusOf("/api/logs", { ...ALICE, ...basic })).toBe(200);

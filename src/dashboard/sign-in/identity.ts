@@ -19,8 +19,15 @@ export type SignInState =
   /** The gateway has not answered yet: the streams say why. */
   | { readonly kind: "unknown" }
   | { readonly kind: "signed-in"; readonly identity: Identity }
-  /** `wasSignedIn`: the session has ended while the page was open. */
-  | { readonly kind: "signed-out"; readonly wasSignedIn: boolean };
+  /**
+   * `wasSignedIn`: the session has ended while the page was open. `refused`: the user of a proxy or a certificate may do
+   * nothing, unlike one with a token.
+   */
+  | {
+      readonly kind: "signed-out";
+      readonly wasSignedIn: boolean;
+      readonly refused?: SignInProblem;
+    };
 
 /** Why signing in failed. `rejected`: in the gateway's words. */
 export type SignInProblem =
@@ -85,7 +92,11 @@ export class IdentityStore {
   async learn(): Promise<void> {
     try {
       const response = await fetch(IDENTITY_PATH, { cache: "no-store" });
-      if (response.ok) this.#know(await response.json());
+      if (response.ok) return this.#know(await response.json());
+      const refused = await problemOf(response);
+      const wasSignedIn = this.#last !== undefined;
+      const isForUsers = response.status === 403 && refused.kind === "rejected";
+      if (isForUsers) this.#enter({ kind: "signed-out", wasSignedIn, refused });
     } catch {
       // The gateway is unreachable, as the streams report.
     }

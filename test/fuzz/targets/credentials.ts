@@ -126,7 +126,7 @@ class Gate {
     this.#tokens = tokens;
     const hour = 3_600_000;
     const sessions = { instance: "a", idleMs: hour, absoluteMs: hour, file: undefined };
-    this.#signIn = new SignIn({ tokens, ...sessions, log: SILENT });
+    this.#signIn = new SignIn({ tokens, withoutSession: [tokens], ...sessions, log: SILENT });
     this.#forwarding = new Forwarding({ trustedProxies: [PROXY], basePath: "", log: SILENT });
     const users = new ProxyUsers(
       {

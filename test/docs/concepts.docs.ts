@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { GatewayProcess } from "../harness/gateway.ts";
 import { MAIN, Program } from "../harness/program.ts";
+import { startSecured } from "../harness/secured-gateway.ts";
 import { Workspace } from "../harness/workspace.ts";
 import { Document } from "./document.ts";
 import { tableAfter } from "./table.ts";
@@ -18,6 +19,12 @@ const SYSTEM = "orchestrator.server";
 const AUDIT = "orchestrator.audit";
 
 interface Sent {
+  /** Default: the gateway without authentication. */
+  readonly to?: {
+    readonly url: string;
+    readonly otlpUrl: string;
+    readonly headers: Record<string, string>;
+  };
   readonly scope?: string;
   readonly resource?: object;
   readonly record: Readonly<Record<string, unknown>>;
@@ -54,19 +61,27 @@ interface StoredRecord {
 }
 
 /** Sends one record and returns its envelope. */
-async function envelopeOf({ scope = SYSTEM, resource = {}, record }: Sent): Promise<StoredRecord> {
+async function envelopeOf({
+  to = { url: gateway.url, otlpUrl, headers: {} },
+  scope = SYSTEM,
+  resource = {},
+  record,
+}: Sent): Promise<StoredRecord> {
   const sent = { body: text("m"), ...record };
   const logRecords = [{ timeUnixNano: TIME, ...sent }];
   const body = {
     resourceLogs: [{ resource, scopeLogs: [{ scope: { name: scope }, logRecords }] }],
   };
-  const response = await fetch(`${otlpUrl}/v1/logs`, {
+  const { headers } = to;
+  const response = await fetch(`${to.otlpUrl}/v1/logs`, {
     method: "POST",
-    headers: { "Content-Type": "application/json" },
+    headers: { "Content-Type": "application/json", ...headers },
     body: JSON.stringify(body),
   });
   expect([response.status, await response.text()]).toEqual([200, "{}"]);
-  const found = await fetch(`${gateway.url}/api/logs?limit=1`);
+  const found = await fetch(`${to.url}/api/logs?limit=1&q=-logger:orchestrator.audit.access`, {
+    headers,
+  });
   const { records } = (await found.json()) as { records: StoredRecord[] };
   return records[0]!;
 }
@@ -213,6 +228,14 @@ const MAPPING: Readonly<Record<string, (() => Promise<void>) | undefined>> = {
     expect(
       await dataOf({ record: { attributes: attributes({ memory_mb: { intValue: "512" } }) } }),
     ).toMatchObject({ memory_mb: 512 }),
+  "principal of the request, if the gateway has authentication": async () => {
+    const secured = await startSecured({ ci: { scopes: ["ingest", "read"] } });
+    const to = { ...secured, headers: secured.tokens.bearer("ci") };
+    const record = { attributes: attributes({ a: text("b"), ingested_by: text("me") }) };
+    const { metadata } = await dataOf({ to, scope: AUDIT, record });
+    const expected = { a: "b", extra_ingested_by: "me", ingested_by: "token:ci" };
+    expect(JSON.stringify(metadata)).toBe(JSON.stringify(expected));
+  },
 };
 
 describe("from OTLP fields to envelope fields", () => {

@@ -38,8 +38,8 @@ test("the gateway connects to nothing by itself", async () => {
   expect(calls.filter((call) => call.includes("AF_INET"))).toEqual([]);
 });
 
-/** Names of XML namespaces, and an address that React puts into error messages. */
-const KNOWN_ADDRESSES = /^https?:\/\/(?:www\.w3\.org\/|react\.dev\/errors\/)/;
+/** Names of XML namespaces, and addresses in error messages of React and of the client. */
+const KNOWN_ADDRESSES = /^https?:\/\/(?:www\.w3\.org\/|react\.dev\/errors\/|127\.0\.0\.1$)/;
 
 test("the dashboard's files contain no address that is loaded", async () => {
   const folder = repositoryPath("dist/dashboard");

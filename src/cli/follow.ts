@@ -285,10 +285,23 @@ function addressOf({ protocol, host, pathname }: URL): string {
   return `${protocol}//${host}${pathname}`;
 }
 
+/** How Node.js reports certificates of authorities that it does not know. */
+const UNKNOWN_AUTHORITY: ReadonlySet<string> = new Set([
+  "DEPTH_ZERO_SELF_SIGNED_CERT",
+  "SELF_SIGNED_CERT_IN_CHAIN",
+  "UNABLE_TO_GET_ISSUER_CERT",
+  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+]);
+
 /** Node reports the errors of all addresses of a host name together, without a message. */
 function errorText(error: Error): string {
   if (error instanceof AggregateError && error.message === "") {
     return error.errors.map(textOf).join(", ");
+  }
+  const { code = "" } = error as NodeJS.ErrnoException;
+  if (UNKNOWN_AUTHORITY.has(code)) {
+    return `the authority of its certificate is unknown (${code}); set NODE_EXTRA_CA_CERTS to the file of the authority`;
   }
   return error.message;
 }

@@ -1,9 +1,11 @@
 import { once } from "node:events";
 import { createServer as createHttpServer } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import { createServer, type AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { WebSocketServer } from "ws";
 import { LoggingManager } from "tailgate";
+import { issueCertificate } from "../harness/certificates.ts";
 import { Workspace } from "../harness/workspace.ts";
 import { GatewayProcess } from "../harness/gateway.ts";
 import { postMessages } from "../harness/otlp.ts";
@@ -522,4 +524,16 @@ describe("tailgate tail", () => {
     expect(await cli.ended).toBe(64);
     expect(cli.stderr).toContain(text);
   });
+});
+
+test("tells how to trust the authority of a certificate", async () => {
+  const server = createTlsServer(issueCertificate("localhost"));
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  onTestFinished(() => void server.close());
+  const { port } = server.address() as AddressInfo;
+  const cli = await runCli(["tail", "--url", `https://127.0.0.1:${port}`]);
+  expect(await cli.ended).toBe(69);
+  expect(cli.stderr).toContain(
+    "the authority of its certificate is unknown (DEPTH_ZERO_SELF_SIGNED_CERT); set NODE_EXTRA_CA_CERTS to the file of the authority.",
+  );
 });

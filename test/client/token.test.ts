@@ -19,8 +19,9 @@ let manager: LoggingManager;
 beforeAll(async () => {
   workspace = await Workspace.create();
   tokens = await TestTokens.create(workspace, {
-    reader: { scopes: ["read"] },
-    temporary: { scopes: ["read"] },
+    // Not the audit events of the access trail.
+    reader: { scopes: ["read:system"] },
+    temporary: { scopes: ["read:system"] },
     sender: { scopes: ["ingest"] },
     late: { scopes: ["read"], expires_at: "2026-01-01T00:00:00.000Z" },
   });

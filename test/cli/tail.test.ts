@@ -290,8 +290,9 @@ describe("tailgate tail", () => {
     beforeAll(async () => {
       workspace = await Workspace.create();
       tokens = await TestTokens.create(workspace, {
-        reader: { scopes: ["read"] },
-        temporary: { scopes: ["read"] },
+        // Not the audit events of the access trail.
+        reader: { scopes: ["read:system"] },
+        temporary: { scopes: ["read:system"] },
         sender: { scopes: ["ingest"] },
       });
       await workspace.write("tailgate.yaml", `auth: { tokens_file: ${tokens.path} }\n`);

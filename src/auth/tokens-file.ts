@@ -1,7 +1,17 @@
 /** The tokens file: which tokens exist and what they may do. It holds hashes of their secrets, and no secret. */
 
+import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import { mkdir, open, rename, rm, stat, type FileHandle } from "node:fs/promises";
+import {
+  mkdir,
+  open,
+  readFile,
+  rename,
+  rm,
+  stat,
+  writeFile,
+  type FileHandle,
+} from "node:fs/promises";
 import { dirname } from "node:path";
 import { z } from "../plugin/index.ts";
 import { userConfigFile } from "../runtime/config-dir.ts";
@@ -104,12 +114,18 @@ export async function fileVersion(path: string): Promise<FileVersion | undefined
   }
 }
 
-/** Replaces the file, so that a reader sees the old tokens or the new ones. Creates its directory if absent. */
-export async function writeTokensFile(path: string, tokens: readonly StoredToken[]): Promise<void> {
+/**
+ * Replaces the file, so that a reader sees the old tokens or the new ones. Creates its directory if absent. Resolves with
+ * false, with nothing done, if `mayReplace` does so once the new file is complete.
+ */
+export async function writeTokensFile(
+  path: string,
+  tokens: readonly StoredToken[],
+  mayReplace: () => Promise<boolean> = async () => true,
+): Promise<boolean> {
   const directory = dirname(path);
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  const temporary = `${path}.${process.pid}.tmp`;
-  await rm(temporary, { force: true });
+  const temporary = `${path}.${randomUUID()}.tmp`;
   const file = await open(temporary, "wx", OWNER_ONLY);
   try {
     await adoptOwner(file, path);
@@ -121,9 +137,14 @@ export async function writeTokensFile(path: string, tokens: readonly StoredToken
   } finally {
     await file.close();
   }
+  if (!(await mayReplace())) {
+    await rm(temporary, { force: true });
+    return false;
+  }
   await rename(temporary, path);
   const entries = await open(directory);
   await entries.sync().finally(() => entries.close());
+  return true;
 }
 
 /**
@@ -139,8 +160,8 @@ async function adoptOwner(file: FileHandle, path: string): Promise<void> {
 }
 
 /**
- * Replaces the tokens by what `change` makes of them, while no other process changes them. Resolves with the result of
- * `change`. Nothing is written if it throws.
+ * Replaces the tokens by what `change` makes of them, while no other process changes them. If one did nevertheless,
+ * `change` is called again. Resolves with its last result. Nothing is written if it throws.
  * @throws TailgateError TOKENS_UNREADABLE, TOKENS_NOT_WRITTEN and what `change` throws
  */
 export async function changeTokensFile<Result>(
@@ -150,16 +171,17 @@ export async function changeTokensFile<Result>(
     readonly result: Result;
   },
 ): Promise<Result> {
-  const unlock = await lock(path);
-  try {
-    const file = await readTokensFile(path);
-    const { tokens, result } = change(file?.tokens ?? []);
-    await writeTokensFile(path, tokens);
-    return result;
-  } catch (error) {
-    throw TailgateError.is(error) ? error : notWritten(path, error);
-  } finally {
-    await unlock();
+  for (;;) {
+    const held = await lock(path);
+    try {
+      const file = await readTokensFile(path);
+      const { tokens, result } = change(file?.tokens ?? []);
+      if (await writeTokensFile(path, tokens, () => held.isOwn())) return result;
+    } catch (error) {
+      throw TailgateError.is(error) ? error : notWritten(path, error);
+    } finally {
+      await held.end();
+    }
   }
 }
 
@@ -168,12 +190,19 @@ const STALE_LOCK_MS = 10_000;
 
 const LOCK_RETRY_MS = 20;
 
-/** Waits until this process alone may change the file; returns how to end that. */
-async function lock(path: string): Promise<() => Promise<void>> {
+interface Lock {
+  /** False if another process has removed it: of several that find a lock that was left behind, all but one are late. */
+  isOwn(): Promise<boolean>;
+  end(): Promise<void>;
+}
+
+/** Waits until this process alone may change the file. */
+async function lock(path: string): Promise<Lock> {
   const lockPath = `${path}.lock`;
+  const id = randomUUID();
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    while (!(await createFile(lockPath))) {
+    while (!(await createFile(lockPath, id))) {
       const modifiedMs = (await stat(lockPath).catch(() => undefined))?.mtimeMs ?? Infinity;
       if (Date.now() - modifiedMs > STALE_LOCK_MS) await rm(lockPath, { force: true });
       else await new Promise((resolve) => setTimeout(resolve, LOCK_RETRY_MS));
@@ -181,13 +210,20 @@ async function lock(path: string): Promise<() => Promise<void>> {
   } catch (error) {
     throw notWritten(path, error);
   }
-  return () => rm(lockPath, { force: true });
+  const isOwn = async (): Promise<boolean> =>
+    (await readFile(lockPath, "utf8").catch(() => undefined)) === id;
+  return {
+    isOwn,
+    end: async () => {
+      if (await isOwn()) await rm(lockPath, { force: true });
+    },
+  };
 }
 
 /** Returns false if there is such a file already. */
-async function createFile(path: string): Promise<boolean> {
+async function createFile(path: string, content: string): Promise<boolean> {
   try {
-    await (await open(path, "wx", OWNER_ONLY)).close();
+    await writeFile(path, content, { flag: "wx", mode: OWNER_ONLY });
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;

@@ -1,5 +1,13 @@
 import { execFileSync } from "node:child_process";
-import { chmodSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { utimes } from "node:fs/promises";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -133,6 +141,27 @@ test("the lock of a program that was killed is ignored after ten seconds", async
   await utimes(lock, past, past);
   const file = workspace.path("tokens.json");
   await changeTokensFile(file, () => ({ tokens: [], result: undefined }));
+  expect(readdirSync(workspace.directory)).toEqual(["tokens.json"]);
+});
+
+test("a program whose lock was taken for one that was left behind loses no change", async () => {
+  await using workspace = await Workspace.create();
+  const file = workspace.path("tokens.json");
+  const [late, other] = ["late", "other"].map(
+    (name) => issueToken({ name, scopes: ["read"], expires: null }).stored,
+  );
+  let calls = 0;
+  await changeTokensFile(file, (tokens) => {
+    calls++;
+    if (calls === 1) {
+      // Another program has removed the lock, and finishes in the meantime.
+      rmSync(`${file}.lock`);
+      writeFileSync(file, JSON.stringify({ version: 1, tokens: [other] }), { mode: 0o600 });
+    }
+    return { tokens: [...tokens, late!], result: undefined };
+  });
+  const { tokens } = (await readTokensFile(file))!;
+  expect([calls, ...tokens.map(({ name }) => name)]).toEqual([2, "other", "late"]);
   expect(readdirSync(workspace.directory)).toEqual(["tokens.json"]);
 });
 

@@ -1,6 +1,6 @@
 import { timingSafeEqual } from "node:crypto";
 import type { Access, AddressedRequest, HostLogger, RouteRefusal } from "../plugin/index.ts";
-import type { PluginMetric, PluginSample } from "../plugin/metrics.ts";
+import { gaugeMetric, type PluginMetric, type PluginSample } from "../plugin/metrics.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
 import { textOf } from "../wire/errors.ts";
 import { grantedAccess, type AuthMethod } from "./access.ts";
@@ -43,21 +43,29 @@ interface TokenStoreOptions {
  * a token that is not among them is answered with 503, because a sender that gets 401 drops its records for good.
  */
 export class TokenStore implements AuthMethod {
-  /** Senders drop their records once their token has expired, so operators want to know before. */
-  readonly metric: PluginMetric = {
-    component: "",
-    name: "tailgate_token_expiry_timestamp_seconds",
-    description: "When a valid token expires, in seconds since 1970, by its name.",
-    kind: "gauge",
-    read: () => this.#expiries(),
-  };
+  readonly metrics: readonly PluginMetric[] = [
+    // Senders drop their records once their token has expired, so operators want to know before.
+    {
+      component: "",
+      name: "tailgate_token_expiry_timestamp_seconds",
+      description: "When a valid token expires, in seconds since 1970, by its name.",
+      kind: "gauge",
+      read: () => this.#expiries(),
+    },
+    gaugeMetric(
+      "",
+      "tailgate_tokens_file_readable",
+      "1 if the tokens file could be read when it changed last; 0 while the gateway uses the tokens from before.",
+      () => (this.#lastError === undefined ? 1 : 0),
+    ),
+  ];
   readonly #options: TokenStoreOptions;
   #version: FileVersion | undefined;
   #entries = new Map<string, Entry>();
   /** Valid tokens by the header that they came in; hashing a secret takes longer than all other checks together. */
   readonly #headers = new Map<string, Entry>();
   /** Why the file could not be read last; undefined if it could. */
-  #trouble: string | undefined;
+  #lastError: string | undefined;
   #timer: NodeJS.Timeout | undefined;
   #follower: ((tokens: readonly StoredToken[]) => void) | undefined;
 
@@ -81,11 +89,6 @@ export class TokenStore implements AuthMethod {
   /** How many tokens are valid now. */
   get size(): number {
     return Array.from(this.#entries.values(), isValid).filter(Boolean).length;
-  }
-
-  /** Why the file cannot be read; undefined if it can. */
-  get trouble(): string | undefined {
-    return this.#trouble;
   }
 
   /** Checks the token in the request's `Authorization` header: `Bearer`, or `Basic` with the token as the password. */
@@ -164,7 +167,7 @@ export class TokenStore implements AuthMethod {
     const entry = this.#entries.get(token.id);
     const isRight = timingSafeEqual(digestOf(token.secret), entry?.digest ?? NO_DIGEST);
     if (entry === undefined || !isRight) {
-      return this.#trouble === undefined
+      return this.#lastError === undefined
         ? rejectedCredentials("The token is not valid.")
         : TOKENS_UNAVAILABLE;
     }
@@ -202,10 +205,10 @@ export class TokenStore implements AuthMethod {
     const { path, log } = this.#options;
     try {
       const version = await fileVersion(path);
-      if (this.#trouble === undefined && isSameVersion(version, this.#version)) return;
+      if (this.#lastError === undefined && isSameVersion(version, this.#version)) return;
       const file = await readTokensFile(path);
       if (file === undefined && this.#version !== undefined) throw new Error("it does not exist");
-      this.#trouble = undefined;
+      this.#lastError = undefined;
       this.#version = file?.version;
       this.#replace(file?.tokens ?? []);
       const count = this.size === 1 ? "1 token is" : `${this.size} tokens are`;
@@ -213,8 +216,8 @@ export class TokenStore implements AuthMethod {
       this.#notify();
     } catch (error) {
       const reason = textOf(error);
-      if (reason === this.#trouble) return;
-      this.#trouble = reason;
+      if (reason === this.#lastError) return;
+      this.#lastError = reason;
       log.error(
         `The tokens file could not be reloaded. The previous tokens stay valid, and requests with others get 503 until it is fixed.`,
         error,

@@ -164,7 +164,7 @@ async function start(config: Config, options: StartOptions): Promise<RunningTail
     signIn: auth?.signIn,
     tickets: auth?.tickets,
     access: trail && { trail, tokenIdOf: (request) => auth?.tokens.idOf(request) },
-    metrics: auth && [auth.tokens.metric],
+    metrics: auth?.tokens.metrics,
     suppressedLines: () => lineLimiter(write).suppressed,
   });
   const auditKey = await openAuditKey(config, write);

@@ -16,7 +16,8 @@ test("tells when valid tokens expire, by their names", async () => {
   });
   const store = await TokenStore.open({ path, log: SILENT });
   onTestFinished(() => store.close());
-  expect([...store.metric.read()]).toEqual([
+  const [expiries] = store.metrics;
+  expect([...expiries!.read()]).toEqual([
     { value: Date.parse(expires_at) / 1000, labels: { token: "soon" } },
   ]);
 });

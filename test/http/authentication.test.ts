@@ -184,7 +184,12 @@ test.each([
   ["is readable by others", (path: string) => chmod(path, 0o604)],
   ["is gone", (path: string) => rm(path)],
 ])("while the tokens file %s, known tokens stay valid and others get 503", async (_, spoil) => {
-  const { url, tokens, lines } = await startSecured({ one: { scopes: ["read"] } });
+  const { url, tokens, lines } = await startSecured({ one: { scopes: ["admin"] } });
+  const readable = async (): Promise<string | undefined> => {
+    const { body } = await ask(`${url}/metrics`, { headers: tokens.bearer("one") });
+    return /^tailgate_tokens_file_readable (\d)$/m.exec(body)?.[1];
+  };
+  expect(await readable()).toBe("1");
   await spoil(tokens.path);
   await vi.waitFor(() => expect(lines.join("\n")).toContain("could not be reloaded"), 5_000);
   expect((await ask(`${url}/api/logs`, { headers: tokens.bearer("one") })).status).toBe(200);
@@ -192,6 +197,7 @@ test.each([
   const { status, headers } = await ask(`${url}/api/logs`, { headers: { Authorization } });
   expect(status).toBe(503);
   expect(headers["retry-after"]).toBe("2");
+  expect(await readable()).toBe("0");
 });
 
 test("no spelling of a path gets around authentication", async () => {

@@ -353,7 +353,7 @@ describe("tailgate tail", () => {
 
     test("exits with 77 when its token is revoked", async () => {
       const env = { TAILGATE_TOKEN: tokens.text("temporary") };
-      await using cli = startCli(["tail", "--url", manager.url, "--replay", "1"], { env });
+      await using cli = startCli(["tail", "--url", manager.url, "--replay", "1", "hello"], { env });
       await cli.untilStdout(/hello/);
       await tokens.revoke("temporary");
       expect(await cli.ended).toBe(77);

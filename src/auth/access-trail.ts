@@ -15,6 +15,8 @@ const ACCESS_TYPES = [
   "token_revoked",
   "token_expired",
   "token_removed",
+  "certificate_renewed",
+  "certificate_rejected",
   "logs_exported",
 ] as const;
 
@@ -264,7 +266,7 @@ class FailureWindow {
   }
 }
 
-/** What is said of the subject: whoever did it, or the token. */
+/** What is said of the subject: whoever did it, the token, or the certificate. */
 const PREDICATES: Readonly<Record<Exclude<AccessEventType, FailureType>, string>> = {
   login: "logged in",
   logout: "logged out",
@@ -274,6 +276,8 @@ const PREDICATES: Readonly<Record<Exclude<AccessEventType, FailureType>, string>
   token_revoked: "was revoked",
   token_expired: "has expired",
   token_removed: "was removed from the tokens file",
+  certificate_renewed: "was renewed",
+  certificate_rejected: "has changed and is not used",
   logs_exported: "exported logs",
 };
 
@@ -290,7 +294,9 @@ function sentenceOf(event: AccessEvent): string {
   }
   const token = details?.["token"];
   const subject = typeof token === "string" ? `The token ${token}` : excerpt(principal);
-  return `${subject} ${PREDICATES[event.type as keyof typeof PREDICATES]}.`;
+  const isCertificate = event.type.startsWith("certificate_");
+  const who = isCertificate ? "The TLS certificate" : subject;
+  return `${who} ${PREDICATES[event.type as keyof typeof PREDICATES]}.`;
 }
 
 function detailsOf({ principal, address, reason, details }: AccessEvent): Map<string, Value> {

@@ -104,8 +104,23 @@ async function readAuditFileTime(logDir: string): Promise<number | undefined> {
   return lastMs === -Infinity ? undefined : lastMs;
 }
 
-async function openTls({ files, minVersion }: TlsConfig, write: WriteLine): Promise<ServerTls> {
-  return ServerTls.open({ files, minVersion, log: hostLogger("tailgate.tls", write) });
+async function openTls(
+  { files, minVersion }: TlsConfig,
+  { write, record }: { write: WriteLine; record: ((event: AccessEvent) => void) | undefined },
+): Promise<ServerTls> {
+  return ServerTls.open({
+    files,
+    minVersion,
+    log: hostLogger("tailgate.tls", write),
+    reloaded: (outcome) => record?.(reloadEvent(outcome)),
+  });
+}
+
+function reloadEvent(outcome: X509Certificate | { readonly reason: string }): AccessEvent {
+  if ("reason" in outcome) return { type: "certificate_rejected", reason: outcome.reason };
+  const { subjectAltName: names, fingerprint256: fingerprint, validToDate } = outcome;
+  const details = { names, fingerprint, valid_until: validToDate.toISOString() };
+  return { type: "certificate_renewed", details };
 }
 
 /** Returns undefined for a journal in memory, which has no hash chain to sign. */
@@ -146,7 +161,7 @@ async function start(config: Config, options: StartOptions): Promise<RunningTail
   const auth =
     config.auth &&
     (await Authentication.open({ ...config, auth: config.auth }, { forwarding, write, record }));
-  const tls = config.tls && (await openTls(config.tls, write));
+  const tls = config.tls && (await openTls(config.tls, { write, record }));
   const server = new HttpServer({
     host,
     port,

@@ -4,6 +4,7 @@ import type { SecureContextOptions, TlsOptions } from "node:tls";
 import type { HostLogger } from "../plugin/index.ts";
 import type { HostTls, SecureServer } from "../plugin/tls.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
+import { textOf } from "../wire/errors.ts";
 import { readTlsFiles, stateOfFiles, type TlsFiles, type TlsMaterial } from "./tls-files.ts";
 
 /** Watching the files instead would miss what symbolic links lead to. */
@@ -21,6 +22,10 @@ export interface ServerTlsOptions {
   readonly files: TlsFiles;
   readonly minVersion: "TLSv1.2" | "TLSv1.3";
   readonly log: HostLogger;
+  /** Called after changed files were read: with the certificate that is used from then on, or why they are not used. */
+  readonly reloaded?:
+    | ((outcome: X509Certificate | { readonly reason: string }) => void)
+    | undefined;
   /** How often the files are checked. Default: 30 s. */
   readonly pollMs?: number;
   /** After what time files that cannot be used are read once more. Default: 1 s. */
@@ -122,6 +127,7 @@ export class ServerTls implements HostTls {
       this.reloads.failure++;
       const text = "The changed TLS files are not used; the previous certificate stays in use.";
       this.#options.log.error(text, error);
+      this.#options.reloaded?.({ reason: textOf(error) });
     }
   }
 
@@ -147,6 +153,7 @@ export class ServerTls implements HostTls {
     log.info(
       `The TLS files have changed. The certificate is now ${describe(material.certificate)}.`,
     );
+    this.#options.reloaded?.(material.certificate);
     this.#warnIfExpiring();
   }
 

@@ -1,5 +1,6 @@
 /** TLS on the main port and the ports of the OTLP receiver, with clients as users have them. */
 
+import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { chmod, rename, rm, symlink } from "node:fs/promises";
 import { Agent, request as httpsRequest, type RequestOptions } from "node:https";
@@ -15,6 +16,7 @@ import { ServerTls, type ServerTlsOptions } from "../../src/tls/server-tls.ts";
 import { issueCertificate, type TestCertificate } from "../harness/certificates.ts";
 import { ask, handshake, HttpHarness, sendRaw } from "../harness/http-server.ts";
 import { PYTHON, PYTHON_RECORDS } from "../harness/otlp.ts";
+import { TestTokens } from "../harness/tokens.ts";
 import { Workspace } from "../harness/workspace.ts";
 import { METHOD } from "../plugins/otlp-receiver/raw-call.ts";
 
@@ -219,6 +221,44 @@ describe("a gateway with TLS", () => {
     const [, expiry] = /expiry_timestamp_seconds (\d+)/.exec(await get(`${gateway.url}/metrics`))!;
     expect(Number(expiry)).toBeGreaterThan(Date.now() / 1000);
   });
+});
+
+test("the access trail tells which certificate was renewed, and which one is not used", async () => {
+  await using workspace = await Workspace.create();
+  const tokens = await TestTokens.create(workspace, { auditor: { scopes: ["read:audit"] } });
+  await workspace.write(
+    "tailgate.yaml",
+    `{ port: 0, log_dir: logs, journal: { engine: memory }, exporters: {}, receivers: {},
+      auth: { tokens_file: ${tokens.path} }, tls: { certificate: tls.pem, key: tls.key } }`,
+  );
+  await install(workspace, FIRST);
+  const config = await resolveConfig({ env: {}, flags: {}, cwd: workspace.directory });
+  const gateway = await startTailgate(config, { write: () => {} });
+  onTestFinished(() => gateway.stop());
+  await install(workspace, SECOND);
+  await gateway.reloadCertificate();
+  await workspace.write("tls.key", FIRST.key);
+  await gateway.reloadCertificate();
+  const history = `${gateway.url}/api/logs?order=asc&q=certificate`;
+  const events = await vi.waitFor(async () => {
+    const { records } = JSON.parse(await get(history, { headers: tokens.bearer("auditor") }));
+    expect(records).toHaveLength(2);
+    return (records as { data: object }[]).map(({ data }) => data);
+  });
+  const { fingerprint256 } = new X509Certificate(SECOND.cert);
+  expect(events).toMatchObject([
+    {
+      logger: "orchestrator.audit.access",
+      message: "The TLS certificate was renewed.",
+      action: "certificate_renewed",
+      metadata: { details: { fingerprint: fingerprint256 } },
+    },
+    {
+      message: "The TLS certificate has changed and is not used.",
+      action: "certificate_rejected",
+      metadata: { details: { reason: expect.stringContaining("key") } },
+    },
+  ]);
 });
 
 describe("connection limits with TLS", () => {

@@ -86,9 +86,10 @@ export class TokenStore implements AuthMethod {
     return store;
   }
 
-  /** How many tokens are valid now. */
+  /** How many tokens are valid now, without one that only login links use: nobody has it. */
   get size(): number {
-    return Array.from(this.#entries.values(), isValid).filter(Boolean).length;
+    const entries = Array.from(this.#entries.values());
+    return entries.filter((entry) => isValid(entry) && !entry.digest.equals(NO_DIGEST)).length;
   }
 
   /** Checks the token in the request's `Authorization` header: `Bearer`, or `Basic` with the token as the password. */

@@ -33,9 +33,5 @@ function scopesOf(name: string): readonly AccessScope[] {
   const scope = ACCESS_SCOPES.find((known) => known === name);
   const scopes = GROUPS.get(name) ?? (scope && [scope]);
   if (scopes !== undefined) return scopes;
-  const names = [...new Set([...GROUPS.keys(), ...ACCESS_SCOPES])].join(", ");
-  throw new TailgateError(
-    "SCOPE_INVALID",
-    `There is no scope ${quotedExcerpt(name)}; the scopes are ${names}.`,
-  );
+  throw new TailgateError("SCOPE_INVALID", `There is no scope ${quotedExcerpt(name)}.`);
 }

@@ -89,7 +89,7 @@ describe("a user of the proxy", () => {
     });
     expect([code, body]).toEqual([
       403,
-      expect.stringContaining(`The page \\"${trusted}\\" is none`),
+      expect.stringContaining(`The page \\"${trusted}\\" does not belong`),
     ]);
     const upgrade = async (Origin: string): Promise<string> => {
       const headers = { Host: new URL(gateway.url).host, ...ALICE, Origin };

@@ -102,10 +102,13 @@ describe("against an externally stored checkpoint", () => {
           tampered[at] = tampered[at]! ^ by;
           harness.write(file!, tampered);
           const line = bytes.subarray(0, at).toString("latin1").split("\n").length;
-          expect(await firstPosition(harness, external)).toBe(`${file}:${line}`);
+          // A byte that becomes a line feed splits the line, and its beginning may pass for text of another program.
+          const lines = tampered[at] === 0x0a ? [line, line + 1] : [line];
+          const positions = lines.map((one) => `${file}:${one}`);
+          expect(positions).toContain(await firstPosition(harness, external));
         },
       ),
-      { numRuns: 150 },
+      { numRuns: 150, examples: [[10, bytes[10]! ^ 0x0a]] },
     );
   });
 

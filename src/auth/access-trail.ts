@@ -3,7 +3,7 @@ import { counterMetric, type PluginMetric } from "../plugin/metrics.ts";
 import type { HostLogger } from "../plugin/host.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
 import { AUDIT_LOGGER } from "../wire/envelope.ts";
-import { withoutTokens } from "./url-tokens.ts";
+import { withoutTokens } from "./tokens/url-tokens.ts";
 
 /** Events that only someone with access can cause. */
 const ACCESS_TYPES = [

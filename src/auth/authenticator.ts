@@ -1,7 +1,7 @@
 import type { Access, AddressedRequest, RouteAccess, RouteRefusal } from "../plugin/index.ts";
 import { ANONYMOUS, isRefusal, type AuthMethod } from "./access.ts";
 import { MISSING_CREDENTIALS, missingScope } from "./refusals.ts";
-import { urlTokenRefusal } from "./url-tokens.ts";
+import { urlTokenRefusal } from "./tokens/url-tokens.ts";
 
 /**
  * The property of a request that was admitted. With a WeakMap, authentication would take three times as long, which a

@@ -1,6 +1,6 @@
 import type { AddressedRequest, RouteRefusal } from "../plugin/http.ts";
 import { quotedExcerpt } from "../wire/printable.ts";
-import { publicBase } from "./public-base.ts";
+import { publicBase } from "./proxies/public-base.ts";
 
 /** The values of `Sec-Fetch-Site` for requests of the gateway's own pages, and of the user alone, such as by a bookmark. */
 const OWN_SITES: ReadonlySet<string> = new Set(["same-origin", "none"]);

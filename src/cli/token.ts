@@ -1,13 +1,13 @@
 import { resolve } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { issueToken, stateOf } from "../auth/issued-token.ts";
+import { issueToken, stateOf } from "../auth/tokens/issued-token.ts";
 import {
   changeTokensFile,
   defaultTokensFile,
   readTokensFile,
   TOKEN_NAME,
   type StoredToken,
-} from "../auth/tokens-file.ts";
+} from "../auth/tokens/tokens-file.ts";
 import { resolveConfig } from "../config/config.ts";
 import { parseScopes } from "../wire/access-scopes.ts";
 import { TailgateError } from "../wire/errors.ts";

@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { AUDIT_DIRECTORY } from "../audit/checkpoint-file.ts";
 import { SigningKey, type KeyState } from "../audit/signing-key.ts";
-import { readTokensFile, tokensFileAt } from "../auth/tokens-file.ts";
+import { readTokensFile, tokensFileAt } from "../auth/tokens/tokens-file.ts";
 import type { Component, Config } from "../config/config.ts";
 import { SECTIONS } from "../config/built-ins.ts";
 import { formatPath, Problems } from "../config/problems.ts";

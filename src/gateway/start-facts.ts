@@ -1,5 +1,5 @@
 import type { X509Certificate } from "node:crypto";
-import { defaultTokensFile } from "../auth/tokens-file.ts";
+import { defaultTokensFile } from "../auth/tokens/tokens-file.ts";
 import type { Config } from "../config/config.ts";
 import { packageVersion } from "../runtime/package.ts";
 

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { AccessTrail, type AccessEvent } from "../../src/auth/access-trail.ts";
-import { createToken, formatToken } from "../../src/auth/token.ts";
+import { createToken, formatToken } from "../../src/auth/tokens/token.ts";
 import type { LogRecord } from "../../src/plugin/record.ts";
 
 const EXPORT = { records: 1_000, isExport: false, query: "level=ERROR" };

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ClientLimits } from "../../src/auth/client-limits.ts";
+import { ClientLimits } from "../../src/auth/limits/client-limits.ts";
 
 const CI = { principal: "token:ci", address: "10.0.0.7" };
 

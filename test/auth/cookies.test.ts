@@ -1,6 +1,11 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { clearCookie, cookieName, cookieValues, setCookie } from "../../src/auth/cookies.ts";
+import {
+  clearCookie,
+  cookieName,
+  cookieValues,
+  setCookie,
+} from "../../src/auth/sessions/cookies.ts";
 
 const instance = "0a1b2c3d";
 

@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { expect, test } from "vitest";
-import { firstToken } from "../../src/auth/first-token.ts";
-import { readTokensFile } from "../../src/auth/tokens-file.ts";
+import { firstToken } from "../../src/auth/tokens/first-token.ts";
+import { readTokensFile } from "../../src/auth/tokens/tokens-file.ts";
 import { loginLinks } from "../../src/http/server/login-links.ts";
 import { TestTokens } from "../harness/tokens.ts";
 import { Workspace } from "../harness/workspace.ts";

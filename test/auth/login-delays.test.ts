@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { LoginDelays } from "../../src/auth/login-delays.ts";
+import { LoginDelays } from "../../src/auth/sessions/login-delays.ts";
 
 function delays() {
   const clock = { ms: 0 };

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { networkOf } from "../../src/auth/network.ts";
+import { networkOf } from "../../src/auth/limits/network.ts";
 
 test("an IPv6 address counts as its network, in every notation", () => {
   const notations = fc.array(fc.nat(0xffff), { minLength: 8, maxLength: 8 }).map((groups) => {

@@ -1,8 +1,8 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Grant } from "../../src/auth/access.ts";
-import { combinedAccess, ProxyUsers } from "../../src/auth/proxy-user.ts";
-import { Forwarding } from "../../src/auth/public-base.ts";
+import { combinedAccess, ProxyUsers } from "../../src/auth/proxies/proxy-user.ts";
+import { Forwarding } from "../../src/auth/proxies/public-base.ts";
 import type { Access, AddressedRequest, RouteRefusal } from "../../src/plugin/index.ts";
 import type { RecordFields } from "../../src/wire/filter.ts";
 

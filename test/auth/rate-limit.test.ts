@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { RateLimit } from "../../src/auth/rate-limit.ts";
+import { RateLimit } from "../../src/auth/limits/rate-limit.ts";
 
 const BURST_MS = 2_000;
 const PER_SECOND = 1_000;

@@ -3,13 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from "vitest";
-import { SessionFile } from "../../src/auth/session-file.ts";
+import { SessionFile } from "../../src/auth/sessions/session-file.ts";
 import {
   Sessions,
   SESSIONS_MAX,
   SESSIONS_PER_TOKEN_MAX,
   type SessionEnd,
-} from "../../src/auth/sessions.ts";
+} from "../../src/auth/sessions/sessions.ts";
 import { OPEN_ACCESS, type Access } from "../../src/plugin/access.ts";
 
 const START_MS = Date.UTC(2026, 10, 30, 9);

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { hashSecretId } from "../../src/auth/secret-ids.ts";
-import { LoginCodes } from "../../src/auth/login-codes.ts";
-import { offeredTicket, Tickets } from "../../src/auth/tickets.ts";
+import { hashSecretId } from "../../src/auth/sessions/secret-ids.ts";
+import { LoginCodes } from "../../src/auth/sessions/login-codes.ts";
+import { offeredTicket, Tickets } from "../../src/auth/sessions/tickets.ts";
 import { OPEN_ACCESS, type Access } from "../../src/plugin/access.ts";
 
 const ORIGIN = "https://app.example.com";

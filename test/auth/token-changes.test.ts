@@ -1,8 +1,8 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import type { AccessEvent } from "../../src/auth/access-trail.ts";
-import { TokenWatch } from "../../src/auth/token-changes.ts";
-import type { StoredToken } from "../../src/auth/tokens-file.ts";
+import { TokenWatch } from "../../src/auth/tokens/token-changes.ts";
+import type { StoredToken } from "../../src/auth/tokens/tokens-file.ts";
 
 const NOW_MS = Date.parse("2026-11-30T12:00:00Z");
 

@@ -1,5 +1,5 @@
 import { expect, onTestFinished, test } from "vitest";
-import { TokenStore } from "../../src/auth/token-store.ts";
+import { TokenStore } from "../../src/auth/tokens/token-store.ts";
 import { TestTokens } from "../harness/tokens.ts";
 import { Workspace } from "../harness/workspace.ts";
 

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { Document } from "../docs/document.ts";
-import { createToken, digestOf, formatToken, parseToken } from "../../src/auth/token.ts";
+import { createToken, digestOf, formatToken, parseToken } from "../../src/auth/tokens/token.ts";
 
 const base62 = Array.from("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz");
 

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { TrustedProxies } from "../../src/auth/trusted-proxies.ts";
+import { TrustedProxies } from "../../src/auth/proxies/trusted-proxies.ts";
 import { normalizeAddress, parseNetwork } from "../../src/runtime/networks.ts";
 
 test.each([

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { createToken, formatToken } from "../../src/auth/token.ts";
-import { urlTokenRefusal, withoutTokens } from "../../src/auth/url-tokens.ts";
+import { createToken, formatToken } from "../../src/auth/tokens/token.ts";
+import { urlTokenRefusal, withoutTokens } from "../../src/auth/tokens/url-tokens.ts";
 
 const socket = {};
 

@@ -1,8 +1,8 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createToken, formatToken } from "../../src/auth/token.ts";
-import { TokenStore } from "../../src/auth/token-store.ts";
+import { createToken, formatToken } from "../../src/auth/tokens/token.ts";
+import { TokenStore } from "../../src/auth/tokens/token-store.ts";
 import { TestTokens } from "../harness/tokens.ts";
 import { printFigures } from "./figure.ts";
 import { measured, type Scale, type Variant } from "./rounds.ts";

@@ -10,7 +10,7 @@ import { Workspace } from "../harness/workspace.ts";
 import { GatewayProcess } from "../harness/gateway.ts";
 import { postMessages } from "../harness/otlp.ts";
 import { runCli, startCli } from "../harness/program.ts";
-import { createToken, formatToken } from "../../src/auth/token.ts";
+import { createToken, formatToken } from "../../src/auth/tokens/token.ts";
 import { TestTokens } from "../harness/tokens.ts";
 
 /** A gateway with only the WebSocket exporter. */

@@ -11,9 +11,9 @@ import {
 import { utimes } from "node:fs/promises";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { changeTokensFile, readTokensFile } from "../../src/auth/tokens-file.ts";
-import { issueToken } from "../../src/auth/issued-token.ts";
-import { digestOf, parseToken } from "../../src/auth/token.ts";
+import { changeTokensFile, readTokensFile } from "../../src/auth/tokens/tokens-file.ts";
+import { issueToken } from "../../src/auth/tokens/issued-token.ts";
+import { digestOf, parseToken } from "../../src/auth/tokens/token.ts";
 import { parseExpiry } from "../../src/cli/expiry.ts";
 import { runCli, type Program } from "../harness/program.ts";
 import { Workspace } from "../harness/workspace.ts";

@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import { createToken, digestOf, formatToken } from "../../src/auth/token.ts";
-import { writeTokensFile, type StoredToken } from "../../src/auth/tokens-file.ts";
+import { createToken, digestOf, formatToken } from "../../src/auth/tokens/token.ts";
+import { writeTokensFile, type StoredToken } from "../../src/auth/tokens/tokens-file.ts";
 import type { Workspace } from "./workspace.ts";
 
 /** What a test says of a token. */

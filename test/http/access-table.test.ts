@@ -6,7 +6,7 @@ import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { reservedPaths } from "../../src/http/server/server.ts";
-import { createToken, formatToken } from "../../src/auth/token.ts";
+import { createToken, formatToken } from "../../src/auth/tokens/token.ts";
 import { Document } from "../docs/document.ts";
 import { tableAfter, tableHeaderAfter } from "../docs/table.ts";
 import { GatewayProcess } from "../harness/gateway.ts";

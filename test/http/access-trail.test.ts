@@ -1,5 +1,5 @@
 import { expect, test, vi } from "vitest";
-import { createToken, formatToken } from "../../src/auth/token.ts";
+import { createToken, formatToken } from "../../src/auth/tokens/token.ts";
 import { ask } from "../harness/http-server.ts";
 import { json, send } from "../harness/otlp.ts";
 import { startSecured, type SecuredGateway } from "../harness/secured-gateway.ts";

@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import { chmod, rm, writeFile } from "node:fs/promises";
 import { onTestFinished, beforeAll, afterAll, describe, expect, test, vi } from "vitest";
 import { LoggingManager } from "tailgate";
-import { createToken, formatToken } from "../../src/auth/token.ts";
+import { createToken, formatToken } from "../../src/auth/tokens/token.ts";
 import { Client } from "../harness/websocket.ts";
 import { ask, handshake, sendRaw } from "../harness/http-server.ts";
 import { TestTokens, type TestToken } from "../harness/tokens.ts";

@@ -2,7 +2,7 @@
 
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Forwarding, publicBase } from "../../src/auth/public-base.ts";
+import { Forwarding, publicBase } from "../../src/auth/proxies/public-base.ts";
 import { hostLogger } from "../../src/gateway/host-log.ts";
 import { ask, handshake, HttpHarness, sendRaw } from "../harness/http-server.ts";
 

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { LoggingManager } from "tailgate";
 import { SUBPROTOCOL } from "tailgate/plugin";
 import { WebSocket } from "ws";
-import { createToken, formatToken } from "../../src/auth/token.ts";
+import { createToken, formatToken } from "../../src/auth/tokens/token.ts";
 import { exchange, type Received } from "../harness/openapi.ts";
 import { TestTokens } from "../harness/tokens.ts";
 import { Workspace } from "../harness/workspace.ts";

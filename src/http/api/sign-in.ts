@@ -3,9 +3,9 @@
 import type { Context } from "koa";
 import { filterText, isAnonymous } from "../../auth/access.ts";
 import { isOwnPage } from "../../auth/own-page.ts";
-import type { Session } from "../../auth/sessions.ts";
-import type { LoginCredentials, SignIn } from "../../auth/sign-in.ts";
-import { TICKET_SECONDS, type Tickets } from "../../auth/tickets.ts";
+import type { Session } from "../../auth/sessions/sessions.ts";
+import type { LoginCredentials, SignIn } from "../../auth/sessions/sign-in.ts";
+import { TICKET_SECONDS, type Tickets } from "../../auth/sessions/tickets.ts";
 import type { Access, RouteRefusal } from "../../plugin/index.ts";
 import { ACCESS_SCOPES } from "../../wire/access-scopes.ts";
 import type { Endpoint } from "../server/application.ts";

@@ -1,5 +1,5 @@
 import type { AccessTrail } from "../../auth/access-trail.ts";
-import { forwardedOf } from "../../auth/public-base.ts";
+import { forwardedOf } from "../../auth/proxies/public-base.ts";
 import { MISSING_CREDENTIALS } from "../../auth/refusals.ts";
 import type { Access, AddressedRequest, RouteRefusal } from "../../plugin/index.ts";
 

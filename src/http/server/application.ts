@@ -9,7 +9,7 @@ import type {
 } from "../../plugin/index.ts";
 import { TailgateError } from "../../wire/errors.ts";
 import { pathOf } from "./guard.ts";
-import { publicBase } from "../../auth/public-base.ts";
+import { publicBase } from "../../auth/proxies/public-base.ts";
 import { INVALID_CREDENTIALS_CHALLENGE } from "../../auth/refusals.ts";
 import { HttpError, type Rejections } from "./rejections.ts";
 import { chunksOf, streamOf, WRITE_BYTES_MAX, type ResponseBudget } from "./response-budget.ts";

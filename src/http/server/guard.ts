@@ -1,5 +1,5 @@
 import { isIPv6 } from "node:net";
-import { forwardedOf } from "../../auth/public-base.ts";
+import { forwardedOf } from "../../auth/proxies/public-base.ts";
 import { TailgateError } from "../../wire/errors.ts";
 import type { AddressedRequest, RouteRefusal } from "../../plugin/index.ts";
 import { HEALTH_PATH, READINESS_PATH } from "./health.ts";

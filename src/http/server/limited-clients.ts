@@ -2,8 +2,8 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Server, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { ANONYMOUS } from "../../auth/access.ts";
-import { ClientLimits, type LimitedClient } from "../../auth/client-limits.ts";
-import { forwardedOf } from "../../auth/public-base.ts";
+import { ClientLimits, type LimitedClient } from "../../auth/limits/client-limits.ts";
+import { forwardedOf } from "../../auth/proxies/public-base.ts";
 import type { Access, AddressedRequest, RouteRefusal } from "../../plugin/index.ts";
 import type { Metric } from "../metrics/metric.ts";
 

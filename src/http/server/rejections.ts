@@ -2,8 +2,8 @@ import type { AddressedRequest, HostLogger, Rejection } from "../../plugin/index
 import { counterMetric } from "../../plugin/metrics.ts";
 import { quotedExcerpt } from "../../wire/printable.ts";
 import type { Metric } from "../metrics/metric.ts";
-import { forwardedOf } from "../../auth/public-base.ts";
-import { withoutTokens } from "../../auth/url-tokens.ts";
+import { forwardedOf } from "../../auth/proxies/public-base.ts";
+import { withoutTokens } from "../../auth/tokens/url-tokens.ts";
 import { pathOf } from "./guard.ts";
 
 /** Thrown by an endpoint that cannot answer as requested; the body is `{"error":{"code","message"}}`. */

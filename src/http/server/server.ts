@@ -40,11 +40,11 @@ import { destinationOf, pathAt, rejectionAt, type Destination } from "./base-pat
 import { Connections, type ConnectionLimits } from "./connections.ts";
 import { dashboardEndpoints, dashboardPaths, LOGIN_PAGE_PATH } from "./dashboard.ts";
 import type { Authenticator } from "../../auth/authenticator.ts";
-import { ClientLimits } from "../../auth/client-limits.ts";
-import type { SignIn } from "../../auth/sign-in.ts";
-import { Tickets } from "../../auth/tickets.ts";
+import { ClientLimits } from "../../auth/limits/client-limits.ts";
+import type { SignIn } from "../../auth/sessions/sign-in.ts";
+import { Tickets } from "../../auth/sessions/tickets.ts";
 import { OPEN_ACCESS } from "../../plugin/access.ts";
-import { Forwarding, publicBase } from "../../auth/public-base.ts";
+import { Forwarding, publicBase } from "../../auth/proxies/public-base.ts";
 import { Guard, hasForwardedHeaders, originForm, pathOf } from "./guard.ts";
 import { HEALTH_PATH, liveness, READINESS_PATH, readiness } from "./health.ts";
 import { LimitedClients } from "./limited-clients.ts";

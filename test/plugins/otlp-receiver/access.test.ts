@@ -7,7 +7,7 @@ import { connect, type Socket } from "node:net";
 import { buffer } from "node:stream/consumers";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { resolveConfig, startTailgate } from "tailgate";
-import { createToken, formatToken } from "../../../src/auth/token.ts";
+import { createToken, formatToken } from "../../../src/auth/tokens/token.ts";
 import { toProtobuf } from "../../encode/generated-request.ts";
 import { JSON_TYPE, PROTOBUF, statusOf } from "../../harness/otlp.ts";
 import { TestTokens } from "../../harness/tokens.ts";

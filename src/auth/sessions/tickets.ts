@@ -1,7 +1,7 @@
-import type { Access, AddressedRequest, RouteRefusal } from "../plugin/index.ts";
-import type { AuthMethod } from "./access.ts";
-import { rejectedCredentials } from "./refusals.ts";
-import { TICKET_PREFIX } from "../wire/protocol.ts";
+import type { Access, AddressedRequest, RouteRefusal } from "../../plugin/index.ts";
+import type { AuthMethod } from "../access.ts";
+import { rejectedCredentials } from "../refusals.ts";
+import { TICKET_PREFIX } from "../../wire/protocol.ts";
 import { createSecretId, hashSecretId } from "./secret-ids.ts";
 
 /** How long a ticket is valid. */

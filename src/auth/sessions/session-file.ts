@@ -1,5 +1,5 @@
 import { readFileSync, renameSync } from "node:fs";
-import { overwriteFile } from "../runtime/log-dir.ts";
+import { overwriteFile } from "../../runtime/log-dir.ts";
 
 /** A session as the file has it: without its secret, of which only the hash is known. */
 export interface StoredSession {

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
-import type { Access } from "../plugin/access.ts";
-import { clearInterval, clearTimeout, setInterval, setTimeout } from "../runtime/timers.ts";
+import type { Access } from "../../plugin/access.ts";
+import { clearInterval, clearTimeout, setInterval, setTimeout } from "../../runtime/timers.ts";
 import { createSecretId, hashSecretId } from "./secret-ids.ts";
 import type { SessionFile, StoredSession } from "./session-file.ts";
 

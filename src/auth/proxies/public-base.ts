@@ -1,8 +1,8 @@
-import type { AddressedRequest, RouteRefusal } from "../plugin/http.ts";
-import { counterMetric, type PluginMetric } from "../plugin/metrics.ts";
-import type { HostLogger } from "../plugin/host.ts";
-import { PATH_PREFIX } from "../runtime/path-prefix.ts";
-import { quotedExcerpt } from "../wire/printable.ts";
+import type { AddressedRequest, RouteRefusal } from "../../plugin/http.ts";
+import { counterMetric, type PluginMetric } from "../../plugin/metrics.ts";
+import type { HostLogger } from "../../plugin/host.ts";
+import { PATH_PREFIX } from "../../runtime/path-prefix.ts";
+import { quotedExcerpt } from "../../wire/printable.ts";
 import { TrustedProxies } from "./trusted-proxies.ts";
 
 type Scheme = "http" | "https";

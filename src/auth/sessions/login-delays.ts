@@ -1,4 +1,4 @@
-import { networkOf } from "./network.ts";
+import { networkOf } from "../limits/network.ts";
 
 /** People mistype; this many attempts in a row have no delay. */
 const FREE_FAILURES = 4;

@@ -1,4 +1,4 @@
-import type { AccessEvent, AccessEventType } from "./access-trail.ts";
+import type { AccessEvent, AccessEventType } from "../access-trail.ts";
 import { stateOf, type TokenState } from "./issued-token.ts";
 import type { StoredToken } from "./tokens-file.ts";
 

@@ -1,5 +1,5 @@
-import { counterMetric, type PluginMetric } from "../plugin/metrics.ts";
-import type { RouteRefusal } from "../plugin/http.ts";
+import { counterMetric, type PluginMetric } from "../../plugin/metrics.ts";
+import type { RouteRefusal } from "../../plugin/http.ts";
 import { networkOf } from "./network.ts";
 import { RateLimit } from "./rate-limit.ts";
 

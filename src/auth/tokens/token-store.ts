@@ -1,10 +1,10 @@
 import { timingSafeEqual } from "node:crypto";
-import type { Access, AddressedRequest, HostLogger, RouteRefusal } from "../plugin/index.ts";
-import { gaugeMetric, type PluginMetric, type PluginSample } from "../plugin/metrics.ts";
-import { clearTimeout, setTimeout } from "../runtime/timers.ts";
-import { textOf } from "../wire/errors.ts";
-import { grantedAccess, type AuthMethod } from "./access.ts";
-import { rejectedCredentials, TOKENS_UNAVAILABLE } from "./refusals.ts";
+import type { Access, AddressedRequest, HostLogger, RouteRefusal } from "../../plugin/index.ts";
+import { gaugeMetric, type PluginMetric, type PluginSample } from "../../plugin/metrics.ts";
+import { clearTimeout, setTimeout } from "../../runtime/timers.ts";
+import { textOf } from "../../wire/errors.ts";
+import { grantedAccess, type AuthMethod } from "../access.ts";
+import { rejectedCredentials, TOKENS_UNAVAILABLE } from "../refusals.ts";
 import { digestOf, parseToken } from "./token.ts";
 import {
   fileVersion,

@@ -1,5 +1,5 @@
 import { BlockList } from "node:net";
-import { familyOf, normalizeAddress, parseNetwork } from "../runtime/networks.ts";
+import { familyOf, normalizeAddress, parseNetwork } from "../../runtime/networks.ts";
 
 /** An element of `X-Forwarded-For`: some proxies append a port, and enclose IPv6 addresses in brackets. */
 const ELEMENT = /^(?:\[([0-9a-f:.]+)\]|(\d{1,3}(?:\.\d{1,3}){3}))(?::\d{1,5})?$/i;

@@ -13,12 +13,12 @@ import {
   type FileHandle,
 } from "node:fs/promises";
 import { dirname } from "node:path";
-import { z } from "../plugin/index.ts";
-import { userConfigFile } from "../runtime/config-dir.ts";
-import { setTimeout } from "../runtime/timers.ts";
-import { parseScopes } from "../wire/access-scopes.ts";
-import { TailgateError, textOf } from "../wire/errors.ts";
-import { parseAccessFilter } from "../wire/filter.ts";
+import { z } from "../../plugin/index.ts";
+import { userConfigFile } from "../../runtime/config-dir.ts";
+import { setTimeout } from "../../runtime/timers.ts";
+import { parseScopes } from "../../wire/access-scopes.ts";
+import { TailgateError, textOf } from "../../wire/errors.ts";
+import { parseAccessFilter } from "../../wire/filter.ts";
 
 const FILE_BYTES_MAX = 4 << 20;
 

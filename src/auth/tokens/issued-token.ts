@@ -1,5 +1,5 @@
 import { createToken, digestOf, formatToken } from "./token.ts";
-import { grantedAccess, type Grant } from "./access.ts";
+import { grantedAccess, type Grant } from "../access.ts";
 import type { StoredToken } from "./tokens-file.ts";
 
 export interface IssueOptions extends Grant {

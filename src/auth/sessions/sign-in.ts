@@ -1,13 +1,13 @@
-import type { Access, AddressedRequest, HostLogger, RouteRefusal } from "../plugin/index.ts";
-import { counterMetric, gaugeMetric, type PluginMetric } from "../plugin/metrics.ts";
-import type { AccessEvent } from "./access-trail.ts";
-import { isRefusal, type AuthMethod } from "./access.ts";
+import type { Access, AddressedRequest, HostLogger, RouteRefusal } from "../../plugin/index.ts";
+import { counterMetric, gaugeMetric, type PluginMetric } from "../../plugin/metrics.ts";
+import type { AccessEvent } from "../access-trail.ts";
+import { isRefusal, type AuthMethod } from "../access.ts";
 import { clearCookie, cookieName, cookieValues, setCookie, type CookieScope } from "./cookies.ts";
 import { LoginCodes } from "./login-codes.ts";
 import { LoginDelays } from "./login-delays.ts";
-import { isOwnPage } from "./own-page.ts";
-import { publicBase } from "./public-base.ts";
-import { rejectedCredentials } from "./refusals.ts";
+import { isOwnPage } from "../own-page.ts";
+import { publicBase } from "../proxies/public-base.ts";
+import { rejectedCredentials } from "../refusals.ts";
 import { SessionFile } from "./session-file.ts";
 import {
   SESSION_ENDS,
@@ -16,7 +16,7 @@ import {
   type SessionLimits,
   type TokenAccess,
 } from "./sessions.ts";
-import { parseToken } from "./token.ts";
+import { parseToken } from "../tokens/token.ts";
 
 interface SignInOptions extends SessionLimits {
   readonly tokens: AuthMethod &

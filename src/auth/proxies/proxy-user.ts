@@ -1,11 +1,11 @@
-import type { Access, AddressedRequest, RouteRefusal } from "../plugin/index.ts";
-import { printable, quotedExcerpt } from "../wire/printable.ts";
-import type { AccessScope } from "../wire/access-scopes.ts";
-import { bothFilters } from "../wire/filter.ts";
-import { grantedAccess, type AuthMethod, type Grant } from "./access.ts";
-import { foreignPageRefusal } from "./own-page.ts";
+import type { Access, AddressedRequest, RouteRefusal } from "../../plugin/index.ts";
+import { printable, quotedExcerpt } from "../../wire/printable.ts";
+import type { AccessScope } from "../../wire/access-scopes.ts";
+import { bothFilters } from "../../wire/filter.ts";
+import { grantedAccess, type AuthMethod, type Grant } from "../access.ts";
+import { foreignPageRefusal } from "../own-page.ts";
 import type { Forwarding } from "./public-base.ts";
-import { noAccess } from "./refusals.ts";
+import { noAccess } from "../refusals.ts";
 
 /** A header by which a proxy names the user it has authenticated, and what its users may do. */
 export interface ProxyUsersConfig {

@@ -1,4 +1,4 @@
-import type { AddressedRequest, RouteRefusal } from "../plugin/http.ts";
+import type { AddressedRequest, RouteRefusal } from "../../plugin/http.ts";
 
 /** The names under which clients of other services put credentials into URLs. */
 const PARAMETERS: ReadonlySet<string> = new Set([

@@ -63,7 +63,7 @@ export function addToken(program: Command): void {
     .requiredOption("--scope <scope...>", "what it may do: ingest, read, metrics, admin")
     .option("--filter <query>", "read only records that match this query")
     .addOption(
-      new Option("--expires <when>", "in so many days, at the end of a date (UTC), or never")
+      new Option("--expires <when>", "days (30d), last valid day in UTC (2027-01-31), or never")
         .default(parseExpiry(DEFAULT_EXPIRY), DEFAULT_EXPIRY)
         .argParser((text) => parseExpiry(text)),
     )

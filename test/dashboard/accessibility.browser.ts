@@ -82,7 +82,7 @@ test.for([1440, 480])("every referenced id exists, at %i px", async (width) => {
   await using dashboard = await gateway.open({ width });
   const { page } = dashboard;
   await page.evaluateOnNewDocument(watchReferences, REFERENCES);
-  await page.reload();
+  await dashboard.view.reload();
   const LIST = "[data-type=system_log] .log-list";
   const active = (): Promise<string | null> =>
     page.$eval(LIST, (list) => {
@@ -124,7 +124,7 @@ test.for([1440, 480])("every referenced id exists, at %i px", async (width) => {
     expect(await page.evaluate(() => [...window.dangling])).toEqual([]);
   await expectNoneSoFar();
   const goTo = async (address: string, type: PanelType): Promise<void> => {
-    await page.goto(gateway.url + address);
+    await dashboard.view.goto(gateway.url + address);
     await page.waitForSelector(`[data-type=${type}] [aria-selected=true]`);
     await page.waitForSelector(".details");
   };

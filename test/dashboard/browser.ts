@@ -58,8 +58,25 @@ export class View implements AsyncDisposable {
       await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
     }
     await page.bringToFront();
-    await page.goto(url);
+    await view.goto(url);
     return view;
+  }
+
+  /** Resolves when the dashboard at that address is rendered, or its sign-in page. */
+  async goto(url: string): Promise<void> {
+    await this.page.goto(url);
+    await this.#isRendered();
+  }
+
+  /** Resolves when the dashboard is rendered again. */
+  async reload(): Promise<void> {
+    await this.page.reload();
+    await this.#isRendered();
+  }
+
+  /** The dashboard renders after it has asked the gateway who the user is, which can be long after the page has loaded. */
+  async #isRendered(): Promise<void> {
+    await this.page.waitForSelector("#dashboard > *");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -104,7 +104,7 @@ test("a record is copied as JSON and as a link, which opens it in context", asyn
   expect([link.searchParams.get("epoch"), link.hash]).toEqual([epoch, ""]);
   expect(new URL(page.url()).hash).toBe(`#epoch=${epoch}`);
   link.searchParams.set("record", "700");
-  await page.goto(link.href);
+  await dashboard.view.goto(link.href);
   await page.waitForSelector("[data-sequence='700'][aria-selected=true]");
   const messages = await dashboard.messages("system_log");
   expect(messages).toContain("message 690");
@@ -117,7 +117,7 @@ test("a record is copied as JSON and as a link, which opens it in context", asyn
   const opened = async (change: (parameters: URLSearchParams) => void): Promise<string> => {
     const changed = new URL(link);
     change(changed.searchParams);
-    await page.goto(changed.href);
+    await dashboard.view.goto(changed.href);
     await page.waitForSelector(".link-notice:not([hidden])");
     expect(await page.$(".details")).toBeNull();
     return dashboard.text(".link-notice span");
@@ -139,9 +139,9 @@ test("a record is copied as JSON and as a link, which opens it in context", asyn
   expect(ofTime).toBe("This link is from another journal. The records shown are from this one.");
   await dashboard.showsLast("system_log", "message 2000");
   // The page's own URL shows it, too.
-  await page.goto(`${gateway.url}/?record=700#epoch=another`);
+  await dashboard.view.goto(`${gateway.url}/?record=700#epoch=another`);
   await page.waitForSelector(".link-notice:not([hidden])");
-  await page.goto(`${gateway.url}/?record=700`);
+  await dashboard.view.goto(`${gateway.url}/?record=700`);
   await page.waitForSelector("[data-sequence='700'][aria-selected=true]");
 });
 

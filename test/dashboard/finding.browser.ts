@@ -37,7 +37,7 @@ test("a time range is selected: the last minutes, from and to, or in the histogr
   ]);
   await shows(dashboard, "system_log", ["half an hour ago", "now", "in time"]);
   expect(parameters(dashboard).get("last")).toBe("60");
-  await page.reload();
+  await dashboard.view.reload();
   await shows(dashboard, "system_log", ["half an hour ago", "now", "in time"]);
 
   await page.select(".time-range select", "");
@@ -237,7 +237,7 @@ test("a view is saved under a name, opened after a reload, and deleted", async (
   await page.locator("dialog input").fill("Without one");
   await page.keyboard.press("Enter");
   await page.waitForSelector("dialog li");
-  await page.goto(gateway.url);
+  await dashboard.view.goto(gateway.url);
   await shows(dashboard, "system_log", ["one", "two"]);
   await dashboard.click(".overview ::-p-text(Views)");
   await dashboard.click("dialog ::-p-text(Without one)");

@@ -37,7 +37,7 @@ test("the URL holds filter, levels and record: reload, back and forward restore 
   await showsRecord(dashboard, "two");
   expect(searchPart(dashboard)).toBe("?q=-one&hide=ERROR&record=2&panel=system");
 
-  await page.reload();
+  await dashboard.view.reload();
   await showsRecord(dashboard, "two");
   await dashboard.showsLast("system_log", "two");
   expect(await page.$eval(BOX, (box) => (box as HTMLInputElement).value)).toBe("-one");

@@ -26,7 +26,7 @@ async function openWatched(gateway: DashboardGateway): Promise<Dashboard> {
       globalThis.violations.push(`${event.violatedDirective} ${event.blockedURI}`);
     });
   });
-  await dashboard.page.reload();
+  await dashboard.view.reload();
   return dashboard;
 }
 

@@ -5,6 +5,9 @@ function widthOf(dashboard: Dashboard, selector: string): Promise<number> {
   return dashboard.page.$eval(selector, (element) => element.getBoundingClientRect().width);
 }
 
+/** React may render a movement of the pointer after the browser has reported it as handled. */
+const WAIT = { timeout: 15_000, interval: 30 };
+
 /** Drags an element horizontally by its middle. */
 async function drag(dashboard: Dashboard, selector: string, byPx: number): Promise<void> {
   const box = (await (await dashboard.page.$(selector))!.boundingBox())!;
@@ -25,14 +28,13 @@ describe("the divider", () => {
     const { page } = dashboard;
     const before = await widthOf(dashboard, SYSTEM);
     await drag(dashboard, ".divider", -200);
+    await expect.poll(() => widthOf(dashboard, SYSTEM), WAIT).toBeCloseTo(before - 200, -1);
     const dragged = await widthOf(dashboard, SYSTEM);
-    expect(dragged).toBeCloseTo(before - 200, -1);
     await page.focus(".divider");
     await page.keyboard.press("ArrowRight");
     const pressed = await widthOf(dashboard, SYSTEM);
     expect(pressed).toBeGreaterThan(dragged + 20);
-    await page.reload();
-    await page.waitForSelector(SYSTEM);
+    await dashboard.view.reload();
     expect(await widthOf(dashboard, SYSTEM)).toBeCloseTo(pressed, 0);
   });
 
@@ -44,19 +46,20 @@ describe("the divider", () => {
     const finger = await dashboard.page.touchscreen.touchStart(box.x + box.width / 2, 300);
     await finger.move(box.x - 100, 300);
     await finger.end();
-    expect(await widthOf(dashboard, SYSTEM)).toBeLessThan(before - 80);
+    await expect.poll(() => widthOf(dashboard, SYSTEM), WAIT).toBeLessThan(before - 80);
   });
 
   test("never hides a panel", async () => {
     await using gateway = await DashboardGateway.start();
     await using dashboard = await gateway.open();
     await drag(dashboard, ".divider", 1000);
+    const role = (): Promise<unknown> =>
+      dashboard.page.$eval(".divider", (divider) => ({
+        role: divider.getAttribute("role"),
+        now: divider.getAttribute("aria-valuenow"),
+      }));
+    await expect.poll(role, WAIT).toEqual({ role: "separator", now: "100" });
     expect(await widthOf(dashboard, "[data-type=audit_log]")).toBeGreaterThan(150);
-    const role = await dashboard.page.$eval(".divider", (divider) => ({
-      role: divider.getAttribute("role"),
-      now: divider.getAttribute("aria-valuenow"),
-    }));
-    expect(role).toEqual({ role: "separator", now: "100" });
   });
 });
 
@@ -70,7 +73,7 @@ test("on a narrow page the panels are tabs, navigable by arrow keys, and the sel
   await page.focus("[role=tab][aria-selected=true]");
   await page.keyboard.press("ArrowRight");
   await dashboard.showsLast("audit_log", "from audit");
-  await page.reload();
+  await dashboard.view.reload();
   await dashboard.showsLast("audit_log", "from audit");
   await dashboard.click("[role=tab]:first-child");
   await dashboard.showsLast("system_log", "from the system");
@@ -85,12 +88,11 @@ describe("columns", () => {
     const { page } = dashboard;
     const before = await widthOf(dashboard, LOGGER);
     await drag(dashboard, `${LOGGER} .column-edge`, 50);
-    expect(await widthOf(dashboard, LOGGER)).toBe(before + 50);
+    await expect.poll(() => widthOf(dashboard, LOGGER), WAIT).toBe(before + 50);
     await page.focus(`${LOGGER} .column-edge`);
     await page.keyboard.press("ArrowLeft");
     expect(await widthOf(dashboard, LOGGER)).toBe(before + 40);
-    await page.reload();
-    await page.waitForSelector(LOGGER);
+    await dashboard.view.reload();
     expect(await widthOf(dashboard, LOGGER)).toBe(before + 40);
   });
 
@@ -113,8 +115,7 @@ describe("columns", () => {
     await dashboard.click(`${SYSTEM} .menu-items label:nth-child(3)`);
     await dashboard.click(`${SYSTEM} .menu-items label:nth-child(4)`);
     expect(await names()).toEqual(["Time", "Level", "Message", "Call site", "Fields"]);
-    await page.reload();
-    await page.waitForSelector(SYSTEM);
+    await dashboard.view.reload();
     expect(await names()).toEqual(["Time", "Level", "Message", "Call site", "Fields"]);
   });
 });
@@ -139,14 +140,11 @@ test("the theme follows the system, or the stored choice", async () => {
   await using dark = await gateway.open({ scheme: "dark" });
   const back = (dashboard: Dashboard): Promise<string> =>
     dashboard.page.evaluate(() => getComputedStyle(document.body).backgroundColor);
-  await dark.page.waitForSelector(SYSTEM);
   const darkBack = await back(dark);
   await using light = await gateway.open({ scheme: "light" });
-  await light.page.waitForSelector(SYSTEM);
   expect(await back(light)).not.toBe(darkBack);
   await light.page.select("[aria-label=Theme]", "dark");
   expect(await back(light)).toBe(darkBack);
-  await light.page.reload();
-  await light.page.waitForSelector(SYSTEM);
+  await light.view.reload();
   expect(await back(light)).toBe(darkBack);
 });

@@ -194,7 +194,7 @@ test("a user of the proxy who has no access learns why", async () => {
   await using dashboard = new Dashboard(await View.open(gateway.url));
   dashboard.ignoreComplaint(/status of 403/);
   await dashboard.page.setExtraHTTPHeaders({ "X-User": "bob" });
-  await dashboard.page.reload();
+  await dashboard.view.reload();
   await says(
     dashboard,
     ".sign-in-reason",
@@ -213,7 +213,7 @@ test("two gateways on two ports of one host keep their users apart", async () =>
   await page.keyboard.press("Enter");
   await page.waitForSelector(".connection[data-state=live]", WAIT);
   await first.page.bringToFront();
-  await first.page.reload();
+  await first.view.reload();
   await showsLive(first);
   expect(await first.text(".account")).toBe("boss");
   expect(await page.$eval(".account", (button) => button.textContent)).toBe("reader");

@@ -121,7 +121,7 @@ test("is updated at most every five seconds, and not while the page is hidden", 
   await using gateway = await DashboardGateway.start();
   await using dashboard = await gateway.open();
   const { page } = dashboard;
-  const clock = await StillClock.start(page);
+  const clock = await StillClock.start(dashboard.view);
   await says(dashboard, ".audit-chain", /Audit chain/);
   // A WebSocket that is still connecting would be abandoned by the time that passes here.
   await says(dashboard, ".connection", /^Connected/);
@@ -178,7 +178,7 @@ test("one button connects both panels at once", async () => {
   dashboard.ignoreComplaint(/./);
   const { page } = dashboard;
   // Below it, no attempt starts by itself that is a second or more away.
-  await StillClock.start(page);
+  await StillClock.start(dashboard.view);
   await says(dashboard, ".connection", /^Connected/);
   expect(await page.$(".reconnect")).toBeNull();
   await gateway.stop();
@@ -205,7 +205,7 @@ test("reports clock skew to the gateway, and uses the gateway's clock for the la
     const now = Date.now;
     Date.now = () => now() + 600_000;
   });
-  await page.goto(`${gateway.url}/?last=5`);
+  await dashboard.view.goto(`${gateway.url}/?last=5`);
   await says(
     dashboard,
     ".clock-skew",

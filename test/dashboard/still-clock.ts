@@ -1,4 +1,5 @@
 import type { Page } from "puppeteer-core";
+import type { View } from "./browser.ts";
 
 type Stilled = typeof globalThis & {
   stillClock?: { asked: Record<string, number>; advance(ms: number): void };
@@ -13,10 +14,10 @@ export class StillClock {
   }
 
   /** Reloads the page with this clock. */
-  static async start(page: Page): Promise<StillClock> {
-    await page.evaluateOnNewDocument(stillTime);
-    await page.reload();
-    return new StillClock(page);
+  static async start(view: View): Promise<StillClock> {
+    await view.page.evaluateOnNewDocument(stillTime);
+    await view.reload();
+    return new StillClock(view.page);
   }
 
   /** Advances the clock and runs the timers due within that time. */

@@ -43,7 +43,7 @@ function exporter(name: string, open: () => Exporter, more: Partial<ExporterDefi
   };
 }
 
-function processor(name: string, process: Processor["process"]) {
+function processor(name: string, process: NonNullable<Processor["process"]>) {
   const open = () => ({ process });
   return {
     id: name,

@@ -95,6 +95,7 @@ async function resolveComponent<S extends Section>(
   try {
     const { directory } = context;
     const definition = await loadPlugin({ section, id, use: generic.use, directory });
+    rejectUnsafeErrors(definition, generic, path, context.problems);
     const options = await readOptions(definition, given, path, context);
     return options && ({ id, definition, options, ...generic } as unknown as ComponentOf<S>);
   } catch (error) {
@@ -102,6 +103,18 @@ async function resolveComponent<S extends Section>(
     context.problems.addError(formatPath(path), error);
     return undefined;
   }
+}
+
+/** What such a processor failed on may contain what it removes. */
+function rejectUnsafeErrors(
+  definition: Definitions[Section],
+  { onError }: Generic,
+  path: ConfigPath,
+  problems: Problems,
+): void {
+  if (onError !== "keep" || !("failsClosed" in definition) || !definition.failsClosed) return;
+  const text = `${definition.name} must not pass on a record that it failed on; use fail or drop`;
+  problems.add(formatPath([...path, "on_error"]), text);
 }
 
 type Generic = Partial<

@@ -405,7 +405,7 @@ export const GENERIC_SCHEMAS = {
       .enum(["fail", "keep", "drop"])
       .optional()
       .describe(
-        "What happens to a record that the processor fails on. `fail` rejects it and tells its sender; `keep` stores it as the processor left it; `drop` drops it. All are counted. Default: `fail` for audit events, `keep` for system logs.",
+        "What happens to a record that the processor fails on. `fail` rejects it and tells its sender; `keep` stores it as the processor left it; `drop` drops it. All are counted. Default: `fail` for audit events and for processors that remove secrets, `keep` for other system logs.",
       ),
   }),
   exporters: z.object({

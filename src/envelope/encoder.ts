@@ -321,6 +321,20 @@ export function isAuditRecord(parts: NamingParts, loggers = DEFAULT_LOGGER_NAMES
   return named < 0 ? scope.audit : loggers.of(parts.values[named] as string).audit;
 }
 
+/** Returns the logger of a record by its scope's name and, for bridges and records without a scope, by its attributes. */
+export function loggerOf(
+  scopeName: string,
+  loggers: LoggerNames,
+  attribute: (name: string) => unknown,
+): LoggerName {
+  const scope = loggers.of(scopeName);
+  for (const name of scope.nameAttributes ?? []) {
+    const value = attribute(name);
+    if (typeof value === "string" && value !== "") return loggers.of(value);
+  }
+  return scope;
+}
+
 /** Returns the index of the attribute that names the logger; -1 if the scope does. */
 function nameIndex({ keys, values }: NamingParts, { nameAttributes }: LoggerName): number {
   if (nameAttributes === undefined) return -1;

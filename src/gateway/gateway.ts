@@ -17,6 +17,7 @@ import type {
   HostHttp,
   HostLogger,
   HostTls,
+  LogRecord,
   Processor,
   Receiver,
   ReceiverDefinition,
@@ -237,14 +238,17 @@ export class Gateway implements GatewayView {
   }
 
   async #openProcessor(component: ProcessorComponent): Promise<void> {
-    const { id, onError, definition, options } = component;
-    const host = createHost(component, this.#hosts);
+    const { id, definition, options } = component;
+    const emit = (record: LogRecord): void => this.intake.emit(record, component);
+    const host = { ...createHost(component, this.#hosts), emit };
     const open = () => definition.open(options, host);
     const processor = await openPlugin<Processor>(component, open, findProcessorFlaw);
+    const { dropsAuditEvents } = processor;
+    if (dropsAuditEvents !== undefined) host.log.warning(dropsAuditEvents);
     this.#processors.push({
       id,
       processor,
-      onError,
+      onError: component.onError ?? (definition.failsClosed === true ? "fail" : undefined),
       counters: new Counters(),
       lastError: undefined,
       failed: (error) => host.log.error("A record could not be processed.", error),
@@ -364,6 +368,9 @@ export class Gateway implements GatewayView {
       FINISH_MS_MAX,
     );
     this.#clockWatch.close();
+    for (const { processor } of this.#processors) {
+      await this.#runStep("processor", () => processor.flush?.(), CLOSE_MS_MAX);
+    }
     await this.#runStep("intake", () => this.intake.stop(), SYNC_MS_MAX);
     // The last checkpoint's own event bypasses the processors, but not the exporters.
     const signing = this.#runStep("audit", () => this.#checkpointer?.close(), CLOSE_MS_MAX);

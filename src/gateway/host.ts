@@ -98,10 +98,16 @@ export function findExporterFlaw({ write, type }: Exporter): string | undefined 
 }
 
 /** Returns why a processor cannot be used, as far as can be seen before its first record. */
-export function findProcessorFlaw({ process }: Processor): string | undefined {
-  if (typeof process !== "function") return "it has no process function";
-  const kind = Object.prototype.toString.call(process);
-  if (kind.includes("Generator")) return "its process function is a generator";
+export function findProcessorFlaw({ process, inspect }: Processor): string | undefined {
+  if (inspect === undefined && typeof process !== "function") return "it has no process function";
+  return findFunctionFlaw("process", process) ?? findFunctionFlaw("inspect", inspect);
+}
+
+function findFunctionFlaw(name: string, given: unknown): string | undefined {
+  if (given === undefined) return undefined;
+  if (typeof given !== "function") return `its ${name} is not a function`;
+  const kind = Object.prototype.toString.call(given);
+  if (kind.includes("Generator")) return `its ${name} function is a generator`;
   if (kind !== "[object AsyncFunction]") return undefined;
-  return "its process function is async, but it runs in the caller's emit, which does not wait";
+  return `its ${name} function is async, but it runs in the caller's emit, which does not wait`;
 }

@@ -165,6 +165,18 @@ export class RecordIntake implements Intake {
     await this.receipt(outcome);
   }
 
+  /** Accepts a record of a processor's own, which passes the processors after it. Never throws. */
+  emit(record: LogRecord, { id }: Pick<RunningProcessor, "id">): void {
+    if (this.#stopped) {
+      this.reject("stopped", stopped());
+      return;
+    }
+    const { processors } = this.#options;
+    const position = processors.findIndex((running) => running.id === id);
+    this.#acceptProcessed(record, { processors: processors.slice(position + 1) });
+    void this.#feed.schedule();
+  }
+
   /** Counts a record that cannot be accepted, by reason. */
   reject(reason: string, error: TailgateError): RejectedRecord {
     this.counters.received++;
@@ -326,12 +338,17 @@ export class RecordIntake implements Intake {
   /** Processors may change the type of a record, so both types must be permitted. */
   #acceptProcessed(
     record: LogRecord,
-    { encoder, sender = ANYONE, wantsReceipt = false }: ProcessOptions,
+    {
+      encoder,
+      sender = ANYONE,
+      wantsReceipt = false,
+      processors = this.#options.processors,
+    }: ProcessOptions,
   ): IntakeOutcome {
     if (sender.lack !== "" && !permits(sender, isAuditEvent(record, this.#loggers))) {
       return this.#forbid(sender);
     }
-    const result = runProcessors(record, this.#options.processors, this.#loggers);
+    const result = runProcessors(record, processors, this.#loggers);
     if (result === undefined) {
       this.countFiltered();
       return FILTERED;
@@ -435,6 +452,8 @@ export class RecordIntake implements Intake {
 }
 
 interface ProcessOptions {
+  /** Default: all. */
+  readonly processors?: readonly RunningProcessor[];
   /** Default: the one for which there is capacity, if there is one. */
   readonly encoder?: EnvelopeEncoder;
   readonly sender?: Sender;

@@ -1,9 +1,12 @@
 import type { OnError } from "../config/config.ts";
 import type { Counters } from "../plugin/metrics.ts";
+import { originOfRecords } from "../batch/origin.ts";
 import { isAuditRecord } from "../envelope/encoder.ts";
 import type { LoggerNames } from "../envelope/prefix.ts";
 import { textOf } from "../wire/errors.ts";
+import { RequestIndex } from "../otlp/request-index.ts";
 import type { LogRecord, Processor } from "../plugin/index.ts";
+import { RequestView } from "./record-view.ts";
 
 export interface RunningProcessor {
   readonly id: string;
@@ -62,7 +65,9 @@ function runProcessor(
   const { processor, counters } = running;
   counters.received++;
   try {
-    const next: unknown = processor.process(record);
+    const verdict = processor.inspect?.(viewOf(record, loggers)) ?? "process";
+    if (verdict === "drop") return dropRecord(running, record, original, loggers);
+    const next: unknown = verdict === "pass" ? record : processor.process!(record);
     if (next === undefined) return dropRecord(running, record, original, loggers);
     checkRecord(next);
     running.lastError = undefined;
@@ -74,6 +79,11 @@ function runProcessor(
   }
 }
 
+function viewOf(record: LogRecord, loggers: LoggerNames): RequestView {
+  const { request } = originOfRecords([record]);
+  return new RequestView(RequestIndex.of(request, { isExact: true }), loggers).select(0);
+}
+
 /** Returns undefined for a system log. An audit event is retained as it is, and the drop counts as a failure. */
 function dropRecord(
   running: RunningProcessor,
@@ -81,7 +91,7 @@ function dropRecord(
   original: NamedRecord,
   loggers: LoggerNames,
 ): LogRecord | undefined {
-  if (isAuditEvent(original, loggers)) {
+  if (isAuditEvent(original, loggers) && running.processor.dropsAuditEvents === undefined) {
     noteError(running, new Error("it dropped an audit event, which was stored anyway"));
     running.counters.sent++;
     return { ...record, scope: original.scope };

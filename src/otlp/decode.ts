@@ -119,9 +119,9 @@ export class ProtobufDecoder {
       timestamp: uint64(fields.timeLow, fields.timeHigh),
       observedTimestamp: uint64(fields.observedLow, fields.observedHigh),
       severityNumber: fields.severity,
-      severityText: this.#text(fields.severityTextStart, fields.severityTextEnd),
+      severityText: this.text(fields.severityTextStart, fields.severityTextEnd),
       body: this.#valueBetween(fields.bodyStart, fields.bodyEnd),
-      eventName: this.#text(fields.eventNameStart, fields.eventNameEnd),
+      eventName: this.text(fields.eventNameStart, fields.eventNameEnd),
       attributes: this.#recordAttributes(fields.attributesStart, fields.attributesEnd),
       traceId: this.#id(fields.traceId, TRACE_ID_BYTES),
       spanId: this.#id(fields.spanId, SPAN_ID_BYTES),
@@ -129,6 +129,57 @@ export class ProtobufDecoder {
       resource: this.resource(this.#index.resource(index)),
       scope: this.scope(this.#index.scope(index)),
     };
+  }
+
+  /** Returns the body of a record whose fields have been read. */
+  bodyOf({ bodyStart, bodyEnd }: ScannedRecord): Value {
+    this.#startPart();
+    return this.#valueBetween(bodyStart, bodyEnd);
+  }
+
+  /** Returns one attribute of a record whose fields have been read; undefined if it does not have it. */
+  attributeOf(
+    { attributesStart: start, attributesEnd: end }: ScannedRecord,
+    name: string,
+  ): Value | undefined {
+    if (start === 0) return undefined;
+    this.#startPart();
+    const reader = this.#reader;
+    const found: ValueMap = new Map();
+    reader.position = start;
+    while (reader.position < end) {
+      const tag = reader.field(end);
+      if (tag !== RECORD_ATTRIBUTES) {
+        reader.ignore(tag, end, 0);
+        continue;
+      }
+      const after = reader.position;
+      if (this.#hasKey(reader.start, reader.end, name)) {
+        reader.position = reader.start;
+        this.#keyValue(after, found, 0);
+      }
+      reader.position = after;
+    }
+    return found.get(name);
+  }
+
+  /** Whether a KeyValue has that key. */
+  #hasKey(start: number, end: number, name: string): boolean {
+    const reader = this.#reader;
+    reader.position = start;
+    const tag = reader.field(end);
+    const keyStart = reader.start;
+    const keyEnd = reader.end;
+    const isFirst = tag === KEY_VALUE_KEY;
+    reader.start = start;
+    reader.end = end;
+    // A key that does not come first is rare; reading the whole pair decides then.
+    return !isFirst || this.text(keyStart, keyEnd) === name;
+  }
+
+  /** Returns a text of the request. */
+  text(start: number, end: number): string {
+    return this.#reader.bytes.toString("utf8", start, end);
   }
 
   /** Returns the resource at that offset in the index, the same object on each call. */
@@ -300,13 +351,9 @@ export class ProtobufDecoder {
 
   #string(end: number): string {
     const stop = this.#reader.length(end);
-    const text = this.#text(this.#reader.position, stop);
+    const text = this.text(this.#reader.position, stop);
     this.#reader.position = stop;
     return text;
-  }
-
-  #text(start: number, end: number): string {
-    return this.#reader.bytes.toString("utf8", start, end);
   }
 
   /** Returns an id as lower-case hex; "" if it starts at 0, which stands for an absent one. */

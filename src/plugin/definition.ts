@@ -1,8 +1,9 @@
 import type { z } from "zod";
 import type { EnvelopeType, JsonValue } from "../wire/envelope.ts";
 import type { Batch } from "./batch.ts";
-import type { Host, ReceiverHost } from "./host.ts";
+import type { Host, ProcessorHost, ReceiverHost } from "./host.ts";
 import type { LogRecord } from "./record.ts";
+import type { RecordView, Verdict } from "./record-view.ts";
 
 /** The version of the plugin interface. A gateway loads only plugins of its own version. */
 export const API_VERSION = 1;
@@ -84,13 +85,18 @@ export interface ExporterDefinition<Schema extends OptionSchema = OptionSchema> 
   open(options: z.output<Schema>, host: Host): Exporter | Promise<Exporter>;
 }
 
-/** What {@link defineProcessor} returns: a {@link Definition} with this member. */
+/** What {@link defineProcessor} returns: a {@link Definition} with these members. */
 export interface ProcessorDefinition<Schema extends OptionSchema = OptionSchema> extends Definition<
   "processor",
   Schema
 > {
+  /**
+   * True if a record that the processor fails on must not be stored as it is: `on_error: keep` is then invalid, and the
+   * default is `fail` for system logs, too. For processors that remove secrets.
+   */
+  readonly failsClosed?: boolean;
   /** Opens the processor. If it throws, or takes longer than 10 seconds, the start fails with PLUGIN_OPEN_FAILED. */
-  open(options: z.output<Schema>, host: Host): Processor | Promise<Processor>;
+  open(options: z.output<Schema>, host: ProcessorHost): Processor | Promise<Processor>;
 }
 
 /** What {@link defineReceiver} returns: a {@link Definition} with this member. */
@@ -147,10 +153,17 @@ export interface Written {
   readonly dropped: Readonly<Record<string, number>>;
 }
 
-/** An open processor, as its definition's `open` returns it. */
+/** An open processor, as its definition's `open` returns it. It has `process`, `inspect` or both. */
 export interface Processor {
   /**
-   * Returns the record, modified or not, or undefined to drop it. Audit events cannot be dropped.
+   * Looks at a record, and decides what happens to it; called before `process`, and for each record. With it, records that
+   * do not concern the processor are never decoded and stay byte for byte as they were sent. Without it, each record is
+   * decoded and given to `process`. It must be synchronous, and what it throws is handled as what `process` throws.
+   */
+  inspect?(view: RecordView): Verdict;
+  /**
+   * Returns the record, modified or not, or undefined to drop it. Audit events cannot be dropped, unless
+   * {@link dropsAuditEvents} says so. Required unless `inspect` never returns `process`.
    *
    * Must be synchronous, because it runs in the caller's `emit`: an async function fails the start. If it throws, or
    * returns anything else, such as a promise, the error is counted and logged, and the option `on_error` decides: by
@@ -159,7 +172,17 @@ export interface Processor {
    * An audit event whose `scope` is changed to a logger of system logs becomes a system log; `audit()` then resolves with
    * an empty hash.
    */
-  process(record: LogRecord): LogRecord | undefined;
+  process?(record: LogRecord): LogRecord | undefined;
+  /**
+   * Which audit events the processor may drop, and why, as a sentence that is logged at the start. Without it, an audit event
+   * that it drops is stored anyway, and the drop counts as a failure. Read once, after opening.
+   */
+  readonly dropsAuditEvents?: string | undefined;
+  /**
+   * Emits what the processor holds back, such as the summary of an open window, by `host.emit`. Called once before `close`,
+   * while records are still accepted.
+   */
+  flush?(): void;
   /** Releases what `open` acquired; called once. `signal` aborts after a second, when the gateway waits no longer. */
   close?(signal: AbortSignal): Promise<void> | void;
 }

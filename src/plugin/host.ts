@@ -50,6 +50,15 @@ export interface HostLogger {
   error(message: string, cause?: unknown): void;
 }
 
+/** What the gateway gives to a processor. */
+export interface ProcessorHost extends Host {
+  /**
+   * Adds a record of the processor's own, such as a summary of dropped ones. It passes the processors after this one, and is
+   * stored like every other record. Never throws: a record that cannot be accepted is counted as dropped.
+   */
+  emit(record: LogRecord): void;
+}
+
 /** What the gateway gives to a receiver. */
 export interface ReceiverHost extends Host {
   /** Accepts records. */

@@ -33,7 +33,7 @@ export type {
 } from "./definition.ts";
 
 // What the gateway offers to a plugin.
-export type { Host, HostLogger, Ingested, Intake, ReceiverHost } from "./host.ts";
+export type { Host, HostLogger, Ingested, Intake, ProcessorHost, ReceiverHost } from "./host.ts";
 export type { HistogramOptions, HostMetrics } from "./metrics.ts";
 export type {
   Gap,
@@ -65,6 +65,7 @@ export type { AccessScope } from "../wire/access-scopes.ts";
 export type { Batch, OtlpForm } from "./batch.ts";
 export { createRecord } from "./record.ts";
 export type { LogRecord, RecordInit, Resource, Scope, Value, ValueMap } from "./record.ts";
+export type { EncodedMessage, RecordView, Verdict } from "./record-view.ts";
 export { ENVELOPE_TYPES, LEVELS } from "../wire/envelope.ts";
 export type {
   AuditLog,

@@ -3,42 +3,24 @@ import { Checkpointer } from "../audit/checkpointer.ts";
 import { damageEvent } from "../audit/trail-events.ts";
 import type { SigningKey } from "../audit/signing-key.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
-import type { Component, Config, ExporterComponent, ProcessorComponent } from "../config/config.ts";
-import { Counters, type PluginMetric } from "../plugin/metrics.ts";
-import type { Delivery } from "../delivery/delivery.ts";
-import { createJournalDelivery } from "../delivery/journal-cursor.ts";
-import { createLiveDelivery, type LiveDelivery } from "../delivery/live-queue.ts";
+import type { Config } from "../config/config.ts";
+import type { PluginMetric } from "../plugin/metrics.ts";
 import { RecordIntake } from "../intake/intake.ts";
-import { countedIntake } from "../intake/requests.ts";
-import type { RunningProcessor } from "../intake/processors.ts";
 import type { Damage, Journal } from "../journal/journal.ts";
-import type {
-  Exporter,
-  HostHttp,
-  HostLogger,
-  HostTls,
-  LogRecord,
-  Processor,
-  Receiver,
-  ReceiverDefinition,
-} from "../plugin/index.ts";
+import type { HostHttp, HostLogger, HostTls } from "../plugin/index.ts";
 import { readFreeBytes, readJournalBytes } from "../runtime/log-dir.ts";
-import { timeLimit, whenAborted } from "../runtime/timers.ts";
-import { textOf } from "../wire/errors.ts";
+import { whenAborted } from "../runtime/timers.ts";
 import { ClockWatch } from "./clock-watch.ts";
-import {
-  createHost,
-  findExporterFlaw,
-  findProcessorFlaw,
-  openPlugin,
-  type HostContext,
-} from "./host.ts";
+import { Closing } from "./closing.ts";
+import { RunningExporters } from "./exporters.ts";
+import type { HostContext } from "./host.ts";
 import { hostLogger, type WriteLine } from "./host-log.ts";
 import { keepAlive } from "./process-exit.ts";
+import { RunningProcessors } from "./processors.ts";
+import { RunningReceivers } from "./receivers.ts";
 import { fixedListeners, rejectSelfExport } from "./self-export.ts";
 import {
   componentStatus,
-  exporterStatus,
   type AuditStatus,
   type ComponentStatus,
   type FoundDamage,
@@ -92,10 +74,10 @@ export class Gateway implements GatewayView {
   readonly #config: Config;
   readonly #options: GatewayOptions;
   readonly #hosts: HostContext;
-  readonly #liveExporters: ({ id: string } & LiveDelivery)[] = [];
-  readonly #journalExporters: { id: string; delivery: Delivery }[] = [];
-  readonly #processors: RunningProcessor[] = [];
-  readonly #receivers: { id: string; receiver: Receiver; counters: Counters }[] = [];
+  readonly #exporters: RunningExporters;
+  readonly #processors: RunningProcessors;
+  readonly #receivers: RunningReceivers;
+  readonly #closing = new Closing((name) => this.#logger(name));
   readonly #checkpointer: Checkpointer | undefined;
   readonly #clockWatch: ClockWatch;
   /** Damage that was found before the gateway was open; undefined after that. */
@@ -112,16 +94,21 @@ export class Gateway implements GatewayView {
     this.#hosts = { config, journal, http, tls, write, pluginMetrics, listeners, targets: [] };
     this.traceUrl = config.traceUrl;
     this.journal = journal;
+    this.#exporters = new RunningExporters(this.#hosts);
+    this.#processors = new RunningProcessors(this.#hosts, (record, component) =>
+      this.intake.emit(record, component),
+    );
     this.intake = new RecordIntake({
       logLevel: config.logLevel,
       auditLoggers: config.auditLoggers,
-      processors: this.#processors,
+      processors: this.#processors.all,
       pendingBytesMax: PENDING_BYTES_MAX,
       unstoredBytes: () => journal.pendingBytes,
       append: (batch) => this.#append(batch),
       storedEvents: journal.storedEvents,
       log: this.#logger("intake"),
     });
+    this.#receivers = new RunningReceivers(this.#hosts, this.intake);
     this.#checkpointer = this.#createCheckpointer();
     this.#clockWatch = new ClockWatch({
       clock: journal.clock,
@@ -182,24 +169,18 @@ export class Gateway implements GatewayView {
     const queue = { queueBytes: pendingBytes, queueRecords: pendingRecords };
     return [
       componentStatus({ id: "intake", kind: "intake", counters, ...queue }),
-      ...this.#receivers.map((receiver) =>
-        componentStatus({ id: receiver.id, kind: "receiver", counters: receiver.counters }),
-      ),
-      ...this.#processors.map((processor) => {
-        const { id, lastError } = processor;
-        return componentStatus({ id, kind: "processor", counters: processor.counters, lastError });
-      }),
-      ...this.#liveExporters.map(({ id, delivery }) => exporterStatus(id, delivery, false)),
-      ...this.#journalExporters.map(({ id, delivery }) => exporterStatus(id, delivery, true)),
+      ...this.#receivers.statuses,
+      ...this.#processors.statuses,
+      ...this.#exporters.statuses,
     ];
   }
 
   async open(): Promise<void> {
     const { host, port } = this.#config;
     try {
-      for (const component of this.#config.exporters) await this.#openExporter(component);
-      for (const component of this.#config.processors) await this.#openProcessor(component);
-      for (const component of this.#config.receivers) await this.#openReceiver(component);
+      for (const component of this.#config.exporters) await this.#exporters.open(component);
+      for (const component of this.#config.processors) await this.#processors.open(component);
+      for (const component of this.#config.receivers) await this.#receivers.open(component);
       // The main port does not listen yet.
       const listeners = [...fixedListeners(host, [port]), ...this.listeners];
       await rejectSelfExport(this.#hosts.targets, listeners);
@@ -208,7 +189,7 @@ export class Gateway implements GatewayView {
       throw error;
     }
     // The journal may hold records of an earlier run for them.
-    for (const { delivery } of this.#journalExporters) delivery.wake();
+    this.#exporters.wake();
     this.#checkpointer?.begin();
     this.#clockWatch.begin();
     this.#notReady = undefined;
@@ -217,65 +198,14 @@ export class Gateway implements GatewayView {
     for (const damage of damageBefore) void this.#announceDamage(damage);
   }
 
-  async #openExporter(component: ExporterComponent): Promise<void> {
-    const { id, level, timeoutMs, queueBytesMax, definition, options } = component;
-    const host = createHost(component, this.#hosts);
-    const exporter = await openPlugin<Exporter>(
-      component,
-      () => definition.open(options, host),
-      findExporterFlaw,
-    );
-    const { journal } = this;
-    const type = exporter.type ?? definition.type;
-    const common = { type, level, timeoutMs, log: host.log, clock: journal.clock };
-    if (definition.live) {
-      const delivery = createLiveDelivery(exporter, { ...common, queueBytesMax });
-      this.#liveExporters.push({ id, ...delivery });
-    } else {
-      const delivery = createJournalDelivery(exporter, { ...common, journal, consumer: id });
-      this.#journalExporters.push({ id, delivery });
-    }
-  }
-
-  async #openProcessor(component: ProcessorComponent): Promise<void> {
-    const { id, definition, options } = component;
-    const emit = (record: LogRecord): void => this.intake.emit(record, component);
-    const host = { ...createHost(component, this.#hosts), emit };
-    const open = () => definition.open(options, host);
-    const processor = await openPlugin<Processor>(component, open, findProcessorFlaw);
-    const { dropsAuditEvents } = processor;
-    if (dropsAuditEvents !== undefined) host.log.warning(dropsAuditEvents);
-    this.#processors.push({
-      id,
-      processor,
-      onError: component.onError ?? (definition.failsClosed === true ? "fail" : undefined),
-      counters: new Counters(),
-      lastError: undefined,
-      failed: (error) => host.log.error("A record could not be processed.", error),
-    });
-  }
-
-  async #openReceiver(component: Component<ReceiverDefinition>): Promise<void> {
-    const { id, definition, options } = component;
-    const counters = new Counters();
-    const intake = countedIntake(this.intake, counters);
-    const host = { ...createHost(component, this.#hosts), intake };
-    const receiver = await openPlugin<Receiver>(component, () => definition.open(options, host));
-    this.#receivers.push({ id, receiver, counters });
-  }
-
-  get #exporters(): { id: string; delivery: Delivery }[] {
-    return [...this.#liveExporters, ...this.#journalExporters];
-  }
-
   /** Offers the batch to live exporters at once; wakes the others when the journal has stored it or failed to. */
   async #append(batch: RecordBatch): Promise<void> {
     const stored = this.journal.append(batch);
-    for (const { offer } of this.#liveExporters) offer(batch);
+    this.#exporters.offer(batch);
     try {
       await stored;
     } finally {
-      for (const { delivery } of this.#journalExporters) delivery.wake();
+      this.#exporters.wake();
     }
   }
 
@@ -302,7 +232,7 @@ export class Gateway implements GatewayView {
 
   async #flush(signal: AbortSignal): Promise<void> {
     await Promise.race([this.intake.flush(), whenAborted(signal)]);
-    await Promise.all(this.#exporters.map(({ delivery }) => delivery.drain(signal)));
+    await this.#exporters.drain(signal);
   }
 
   /** Blocks until every accepted record is durable, or the time is over. For a process that is about to be killed. */
@@ -338,8 +268,7 @@ export class Gateway implements GatewayView {
     this.intake.flushSync(() => this.endSync());
     this.journal.settleSync(leftMs());
     this.#reportUnconfirmed();
-    for (const { delivery } of this.#exporters) delivery.drainSync(leftMs());
-    for (const { delivery } of this.#journalExporters) delivery.abandonSync();
+    this.#exporters.drainSync(leftMs);
     this.#checkpointer?.signSync(leftMs());
     this.journal.markCleanSync(leftMs());
     this.#exitMsLeft = leftMs();
@@ -361,65 +290,33 @@ export class Gateway implements GatewayView {
 
   async #stop(): Promise<void> {
     this.#notReady = "stopping";
-    await this.#closeAll(
+    await this.#closing.closeAll(
       "receiver",
-      this.#receivers,
+      this.#receivers.all,
       ({ receiver }, signal) => receiver.close?.(signal),
       FINISH_MS_MAX,
     );
     this.#clockWatch.close();
-    for (const { processor } of this.#processors) {
-      await this.#runStep("processor", () => processor.flush?.(), CLOSE_MS_MAX);
+    for (const { processor } of this.#processors.all) {
+      await this.#closing.runStep("processor", () => processor.flush?.(), CLOSE_MS_MAX);
     }
-    await this.#runStep("intake", () => this.intake.stop(), SYNC_MS_MAX);
+    await this.#closing.runStep("intake", () => this.intake.stop(), SYNC_MS_MAX);
     // The last checkpoint's own event bypasses the processors, but not the exporters.
-    const signing = this.#runStep("audit", () => this.#checkpointer?.close(), CLOSE_MS_MAX);
-    await this.#closeAll(
+    const signing = this.#closing.runStep("audit", () => this.#checkpointer?.close(), CLOSE_MS_MAX);
+    await this.#closing.closeAll(
       "processor",
-      this.#processors,
+      this.#processors.all,
       ({ processor }, signal) => processor.close?.(signal),
       CLOSE_MS_MAX,
     );
     await signing;
     await this.flush(AbortSignal.timeout(DRAIN_MS_MAX));
-    await this.#closeAll(
+    await this.#closing.closeAll(
       "exporter",
-      this.#exporters,
+      this.#exporters.all,
       ({ delivery }, signal) => delivery.close(signal),
       CLOSE_MS_MAX,
     );
-    await this.#runStep("journal", () => this.journal.close(), CLOSE_MS_MAX);
-  }
-
-  /** Closes parts concurrently; one that fails or takes too long does not delay the others. */
-  async #closeAll<Part extends { id: string }>(
-    kind: string,
-    parts: readonly Part[],
-    close: (part: Part, signal: AbortSignal) => Promise<void> | void,
-    timeMsMax: number,
-  ): Promise<void> {
-    await Promise.all(
-      parts.map((part) =>
-        this.#runStep(`${kind}.${part.id}`, (signal) => close(part, signal), timeMsMax),
-      ),
-    );
-  }
-
-  /** Runs one step of the shutdown. Logs a failure, and continues without the step after its time limit. */
-  async #runStep(
-    name: string,
-    close: (signal: AbortSignal) => Promise<void> | void,
-    timeMsMax: number,
-  ): Promise<void> {
-    const log = this.#logger(name);
-    const limit = timeLimit(timeMsMax);
-    try {
-      await Promise.race([close(limit.signal), limit.passed]);
-      if (limit.signal.aborted) log.warning(textOf(limit.signal.reason));
-    } catch (error) {
-      log.error("Closing failed.", error);
-    } finally {
-      limit.clear();
-    }
+    await this.#closing.runStep("journal", () => this.journal.close(), CLOSE_MS_MAX);
   }
 }

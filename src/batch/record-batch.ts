@@ -168,6 +168,8 @@ export class RecordBatch implements Batch {
     }
     this.#sources.length = length === 0 ? 0 : this.#cell(length - 1, SOURCE) + 1;
     this.length = length;
+    // Other records may take the indexes of the removed ones.
+    this.#envelopes = undefined;
   }
 
   sequence(index: number): number {

@@ -1,0 +1,37 @@
+/** Runs the configurations of the page about processors on the records that its tables show. */
+
+import { expect, test } from "vitest";
+import { parse } from "yaml";
+import { ProcessingGateway, textRecord } from "../plugins/processors/processing-gateway.ts";
+import { Document } from "./document.ts";
+import { tableAfter } from "./table.ts";
+
+const page = await Document.read("docs/guides/processors.md");
+
+const SEVERITIES: Readonly<Record<string, number>> = { INFO: 9, WARNING: 13, ERROR: 17 };
+
+/** Returns the code in a cell. */
+function code(cell = ""): string {
+  return /`(.*)`/.exec(cell)?.[1] ?? "";
+}
+
+/** Starts a gateway with the processors of an example. */
+function startWith(example: string): Promise<ProcessingGateway> {
+  const { processors } = parse(page.example(example)) as {
+    processors: Record<string, Record<string, unknown>>;
+  };
+  return ProcessingGateway.start(processors);
+}
+
+test("filter drops what the page says", async () => {
+  await using gateway = await startWith("config-processors");
+  const rows = tableAfter(page, "filter");
+  for (const [logger, level, message, attributes] of rows) {
+    const given = JSON.parse(code(attributes) || "{}") as Record<string, string>;
+    const record = textRecord(code(message), given, SEVERITIES[level!]);
+    await gateway.send({ logger: code(logger), records: [record] });
+  }
+  const stored = (await gateway.stored()).map(({ data }) => [data.logger, data.message]);
+  const expected = rows.filter(([, , , , result]) => result === "stored");
+  expect(stored).toEqual(expected.map(([logger, , message]) => [code(logger), code(message)]));
+});

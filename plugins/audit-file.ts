@@ -24,6 +24,7 @@ export default defineExporter({
   name: "audit-file",
   description: "Writes audit events as JSON lines to one file per UTC day, synced to disk.",
   type: "audit_log",
+  complete: true,
   options,
   owns: () => [DIRECTORY],
   async open({ retention_days: retentionDays }, host) {

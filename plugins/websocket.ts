@@ -12,6 +12,7 @@ import type { Duplex } from "node:stream";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import {
   defineExporter,
+  parseFilter,
   refuseUpgrade,
   PLAIN_SUBPROTOCOL,
   SUBPROTOCOL,
@@ -235,7 +236,9 @@ class WebSocketExporter implements Exporter {
       return reject(503, "full", text);
     }
     try {
-      return { query: parseHandshake(request.url ?? "", { replayMax, level: this.#host.level }) };
+      return {
+        query: parseHandshake(request.url ?? "", { replayMax, selection: this.#context.selection }),
+      };
     } catch (error) {
       return reject(400, "bad_request", textOf(error));
     }
@@ -287,7 +290,7 @@ function rejectHandshake({ message }: Error, socket: Duplex, { method }: Incomin
 }
 
 function createContext(
-  { journal, level, log, metrics, http }: Host,
+  { journal, level, filter, log, metrics, http }: Host,
   { default_replay: defaultReplay, replay_max: replayMax }: WebSocketOptions,
   cursors: Set<SubscriptionCursor>,
   forget: (client: Client) => void,
@@ -324,7 +327,7 @@ function createContext(
     matcher: new Matcher(journal, (ms) => countMatching(ms / 1000)),
     cursors,
     log,
-    level,
+    selection: parseFilter({ level, q: filter }),
     replayMax,
     defaultReplay: Math.min(defaultReplay, replayMax),
     messageBytesMax: MESSAGE_BYTES_MAX,

@@ -247,12 +247,14 @@ describe("components", () => {
 
   test("delivery options are not passed to the plugin", async () => {
     const text =
-      "exporters: { console: { level: fatal, queue_bytes: 9, timeout_seconds: 0.5 }, file: }";
+      "exporters: { console: { level: fatal, filter: -boring, queue_bytes: 9, timeout_seconds: 0.5 }, file: , audit-file: { filter: type:audit } }";
     const [given, byDefault] = (await resolved({ text })).exporters;
-    expect(given).toMatchObject({ level: "CRITICAL", queueBytesMax: 9, timeoutMs: 500 });
+    expect(given).toMatchObject({ level: "CRITICAL", filter: "-boring" });
+    expect(given).toMatchObject({ queueBytesMax: 9, timeoutMs: 500 });
     expect(Object.keys(given!.options).toSorted()).toEqual(["color", "stream"]);
     expect(byDefault).toMatchObject({ queueBytesMax: 67_108_864, timeoutMs: 30_000 });
     expect(byDefault).not.toHaveProperty("level");
+    expect(byDefault).not.toHaveProperty("filter");
   });
 });
 
@@ -270,7 +272,7 @@ describe("configuration errors", () => {
     ["logDir: /tmp", 'logDir: unknown key; did you mean "log_dir"?'],
     [
       "exporters: {file: {zzz: 1}}",
-      "exporters.file.zzz: unknown key; known keys are path, max_bytes, backups, use, level, queue_bytes, timeout_seconds",
+      "exporters.file.zzz: unknown key; known keys are path, max_bytes, backups, use, level, filter, queue_bytes, timeout_seconds",
     ],
     ["port: 70000", "port: expected integer from 0 to 65535 or null; found 70000"],
     ["port: 80.5", "port: expected integer from 0 to 65535 or null; found 80.5"],
@@ -367,6 +369,19 @@ describe("configuration errors", () => {
     [
       "exporters: # console",
       "exporters: it is empty; list exporters below it, remove it to get the default ones, or write {} to have none",
+    ],
+    [
+      "exporters: {console: {filter: 'level:LOUD'}}",
+      'exporters.console.filter: The filter term "level:LOUD" is invalid: the level must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL. Valid terms are:',
+    ],
+    ["exporters: {console: {filter: 3}}", "exporters.console.filter: expected filter; found 3"],
+    [
+      "exporters: {file: {filter: 'type:audit action:x'}}",
+      "exporters.file.filter: file gets only system logs, and none of them matches it",
+    ],
+    [
+      "exporters: {audit-file/x: {filter: '-action:x'}}",
+      "exporters.audit-file/x.filter: audit-file must get all audit events: one that is left out looks like a removed one; remove the filter, or use it on another exporter",
     ],
     [
       "exporters: {file: {path: journal.db}}",

@@ -2,12 +2,20 @@
 
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
-import { LEVELS, textOf, z, type Host, type HostJournal, type Level } from "tailgate/plugin";
+import {
+  LEVELS,
+  parseFilter,
+  textOf,
+  z,
+  type Batch,
+  type Host,
+  type HostJournal,
+} from "tailgate/plugin";
 import type { LineFile } from "./line-file.ts";
 
 /**
  * The lines of all records up to `sequence` precede `offset` and are durable; after it come the lines of the records that
- * follow, from `level` on.
+ * follow, from `level` on, that match `filter`.
  */
 const filePosition = z.object({
   device: z.number(),
@@ -15,6 +23,7 @@ const filePosition = z.object({
   offset: z.number(),
   sequence: z.number(),
   level: z.enum(LEVELS),
+  filter: z.string().optional(),
   /** Whether the file ends there and is about to be deleted. */
   isEnd: z.boolean(),
 });
@@ -122,8 +131,8 @@ export class PositionKeeper {
 
   #positionAt(sequence: number, isEnd: boolean): FilePosition {
     const { device, inode, size: offset } = this.#file;
-    const level = this.#host.level ?? LEVELS[0];
-    return { device, inode, offset, sequence, level, isEnd };
+    const { level = LEVELS[0], filter } = this.#host;
+    return { device, inode, offset, sequence, level, filter, isEnd };
   }
 
   async #storePosition(position: FilePosition, number: number): Promise<void> {
@@ -192,14 +201,14 @@ export async function rewriteLines(
 
 const LINE_END = Buffer.from("\n");
 
-/** Reads the lines of the records between two positions from the journal, except those below the position's level. */
+/** Reads the lines of the records between two positions from the journal, except those that the exporter does not get. */
 async function readLines(
   from: FilePosition,
   to: FilePosition,
   journal: HostJournal,
 ): Promise<Buffer> {
   const parts: Uint8Array[] = [];
-  for await (const { sequence, data } of recordsAfter(from.sequence, to.level, journal)) {
+  for await (const { sequence, data } of recordsAfter(from.sequence, to, journal)) {
     if (sequence > to.sequence) break;
     // A copy, because the journal reuses the memory.
     parts.push(Buffer.from(data), LINE_END);
@@ -207,18 +216,30 @@ async function readLines(
   return Buffer.concat(parts);
 }
 
-/** Reads the system logs after a sequence from the journal, from a level on. `data` is valid until the next record. */
+/** Which system logs have lines in the file. */
+type Selection = Pick<FilePosition, "level" | "filter">;
+
+/** Returns whether a record of a batch has a line in the file. */
+export function lineSelector({
+  level,
+  filter: q,
+}: Selection): (records: Batch, index: number) => boolean {
+  return parseFilter({ level, q }).matches;
+}
+
+/** Reads the selected system logs after a sequence from the journal. `data` is valid until the next record. */
 export async function* recordsAfter(
   sequence: number,
-  level: Level,
+  selection: Selection,
   journal: HostJournal,
 ): AsyncGenerator<{ readonly sequence: number; readonly data: Uint8Array }> {
+  const hasLine = lineSelector(selection);
   for (let from = sequence + 1; ;) {
     const { to, records } = await journal.read({ from, type: "system_log" });
     if (to < from) return;
     from = to + 1;
     for (let index = 0; index < (records?.length ?? 0); index++) {
-      if (LEVELS.indexOf(records!.level(index)) < LEVELS.indexOf(level)) continue;
+      if (!hasLine(records!, index)) continue;
       yield { sequence: records!.sequence(index), data: records!.data(index) };
     }
   }

@@ -1,8 +1,8 @@
 import { constants, type Stats } from "node:fs";
 import { lstat, open, readdir, type FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { LEVELS, type Host, type HostJournal } from "tailgate/plugin";
-import { recordsAfter, type FilePosition } from "./file-position.ts";
+import type { Host, HostJournal } from "tailgate/plugin";
+import { lineSelector, recordsAfter, type FilePosition } from "./file-position.ts";
 import type { LineFile } from "./line-file.ts";
 
 /**
@@ -55,7 +55,7 @@ async function matchJournal(
 ): Promise<number> {
   let last = position.sequence;
   if (lines.isAtEnd()) return last;
-  for await (const { sequence, data } of recordsAfter(last, position.level, journal)) {
+  for await (const { sequence, data } of recordsAfter(last, position, journal)) {
     if (!(await lines.skip(data))) return last;
     last = sequence;
   }
@@ -145,13 +145,13 @@ async function readLineBefore(
   position: FilePosition,
   journal: HostJournal,
 ): Promise<Buffer | undefined> {
-  const lowest = LEVELS.indexOf(position.level);
+  const hasLine = lineSelector(position);
   for (let from = position.sequence; from > 0;) {
     const page = await journal.read({ from, order: "desc", type: "system_log" });
     const { records, gaps } = page;
     if (page.to < page.from || gaps.length > 0) return undefined;
     for (let index = (records?.length ?? 0) - 1; index >= 0; index--) {
-      if (LEVELS.indexOf(records!.level(index)) < lowest) continue;
+      if (!hasLine(records!, index)) continue;
       return Buffer.concat([records!.data(index), LINE_END]);
     }
     from = page.from - 1;

@@ -1,12 +1,13 @@
 import type { Duplex } from "node:stream";
 import {
+  bothFilters,
   FILTER_CHARACTERS_MAX,
+  parseFilter,
   type Access,
   type AddressedRequest,
   type ClientMessage,
   type Filter,
   type HostLogger,
-  type Level,
   type ServerMessage,
 } from "tailgate/plugin";
 import type { WebSocket } from "ws";
@@ -19,17 +20,13 @@ import {
 } from "./connection.ts";
 import { SubscriptionCursor, type CursorContext, type CursorOwner } from "./cursor.ts";
 import { batchEncoder, type Encoder } from "./encoders.ts";
-import {
-  clientFilter,
-  MessageError,
-  parseClientMessage,
-  type StartPosition,
-} from "./subscription.ts";
+import { MessageError, parseClientMessage, type StartPosition } from "./subscription.ts";
 
 /** What all clients share. */
 export interface ClientContext extends CursorContext {
   readonly log: HostLogger;
-  readonly level: Level | undefined;
+  /** The exporter's own level and filter: no client gets other records. */
+  readonly selection: Filter;
   readonly messageBytesMax: number;
   readonly replayMax: number;
   /** How many of the newest records a client gets that does not say where to start. */
@@ -149,7 +146,7 @@ export class Client implements ConnectionListener, CursorOwner {
   }
 
   #parseFilter({ filter = {} }: ClientMessage): Filter {
-    return clientFilter(filter, this.#context.level);
+    return bothFilters(this.#context.selection, parseFilter(filter));
   }
 
   #reject(error: unknown): void {

@@ -1,16 +1,14 @@
 import {
-  heldRecord,
+  BatchMatch,
   type Batch,
+  type BatchFilter,
   type Filter,
   type HostJournal,
-  type RecordFields,
 } from "tailgate/plugin";
 import { SharedFrames } from "./shared-frames.ts";
 
 /** Selects records: a filter, possibly with a start time. */
-export interface Selector extends Pick<Filter, "key" | "terms" | "effort"> {
-  matches(records: Batch, index: number): boolean;
-}
+export interface Selector extends BatchFilter, Pick<Filter, "key"> {}
 
 export interface MatchWaiter {
   /** False if the result is no longer needed. */
@@ -27,12 +25,6 @@ const TURN_MS = 4;
 
 /** The part of it that one filter may use at once. */
 const FILTER_MS = 2;
-
-/** Reading the clock costs as much as several matches, so it is read after this many microseconds of estimated work. */
-const CLOCK_INTERVAL_EFFORT = 100;
-
-/** Records whose match takes longer, in microseconds, are matched term by term. */
-const WHOLE_RECORD_EFFORT_MAX = 1_000;
 
 /**
  * Matches records for all clients within a time budget per turn of the event loop. Matches that exceed the budget are
@@ -57,9 +49,9 @@ export class Matcher {
 
   /** Returns the records that match; undefined if matching them would exceed the budget. */
   matchNow(records: Batch, selector: Selector): Batch | undefined {
-    const job = new MatchJob(records, selector);
-    this.#advanceNow(job);
-    return job.matched;
+    const match = new BatchMatch(records, selector);
+    this.#advanceNow(match);
+    return match.matched;
   }
 
   /** Returns the records that match; undefined if the match is deferred: the waiter is then called when it is done. */
@@ -71,9 +63,9 @@ export class Matcher {
     let deferred = this.#deferred.get(key);
     let job = deferred?.jobs.get(id);
     if (job === undefined) {
-      job = new MatchJob(records, selector);
-      if (!this.#isWorking) this.#advanceNow(job);
-      if (job.matched) return job.matched;
+      job = { match: new BatchMatch(records, selector), waiters: [] };
+      if (!this.#isWorking) this.#advanceNow(job.match);
+      if (job.match.matched) return job.match.matched;
       if (deferred === undefined) this.#deferred.set(key, (deferred = new DeferredMatches()));
       deferred.jobs.set(id, job);
       this.#schedule();
@@ -105,11 +97,11 @@ export class Matcher {
     return `${perThousand.toFixed(perThousand < 10 ? 1 : 0)} ms for 1000 records`;
   }
 
-  #advanceNow(job: MatchJob): void {
+  #advanceNow(match: BatchMatch): void {
     const leftMs = Math.min(FILTER_MS, TURN_MS - this.#spentMs);
     if (leftMs <= 0) return;
     if (this.#spentMs === 0) setImmediate(() => (this.#spentMs = 0));
-    const ms = job.advance(leftMs);
+    const ms = match.advance(leftMs);
     this.#spentMs += ms;
     this.#countMs(ms);
   }
@@ -141,14 +133,14 @@ export class Matcher {
   #advanceFirst(deferred: DeferredMatches, budgetMs: number, shared: SharedFrames): void {
     const [id, job] = firstEntry(deferred.jobs);
     if (job.waiters.some(({ isOpen }) => isOpen)) {
-      const ms = job.advance(budgetMs);
+      const ms = job.match.advance(budgetMs);
       deferred.ms += ms;
       this.#countMs(ms);
-      if (!job.matched) return;
-      deferred.records += job.length;
+      if (!job.match.matched) return;
+      deferred.records += job.match.records.length;
     }
     deferred.jobs.delete(id);
-    const { matched } = job;
+    const { matched } = job.match;
     this.#done = matched && { id, matched };
     for (const waiter of job.waiters) waiter.ready(shared, matched);
     this.#done = undefined;
@@ -173,76 +165,8 @@ function matchId(records: Batch, { key }: Selector): string {
   return `${records.sequence(0)} ${records.sequence(length - 1)} ${length} ${key}`;
 }
 
-/** Matches one batch of records, in several steps if necessary. */
-class MatchJob {
-  readonly waiters: MatchWaiter[] = [];
-  /** The records that match; undefined until all have been examined. */
-  matched: Batch | undefined;
-  readonly #records: Batch;
-  readonly #selector: Selector;
-  readonly #matches: number[] = [];
-  #next = 0;
-  /** The record that is being matched term by term, and its next term. */
-  #record: RecordFields | undefined;
-  #term = 0;
-
-  constructor(records: Batch, selector: Selector) {
-    this.#records = records;
-    this.#selector = selector;
-  }
-
-  get length(): number {
-    return this.#records.length;
-  }
-
-  /** Continues for about that long; returns the time spent. */
-  advance(budgetMs: number): number {
-    const startMs = performance.now();
-    const records = this.#records;
-    const selector = this.#selector;
-    let effort = 0;
-    while (this.#next < records.length) {
-      const recordEffort = selector.effort(records.size(this.#next));
-      const isMatch =
-        recordEffort <= WHOLE_RECORD_EFFORT_MAX
-          ? selector.matches(records, this.#next)
-          : this.#matchTerms(startMs + budgetMs);
-      if (isMatch === undefined) return performance.now() - startMs;
-      if (isMatch) this.#matches.push(this.#next);
-      this.#next++;
-      effort += recordEffort;
-      if (effort < CLOCK_INTERVAL_EFFORT) continue;
-      effort = 0;
-      const ms = performance.now() - startMs;
-      if (ms >= budgetMs && this.#next < records.length) return ms;
-    }
-    this.matched = this.#selectMatches();
-    return performance.now() - startMs;
-  }
-
-  /** Matches the next record; returns undefined if time runs out before its last term. */
-  #matchTerms(endMs: number): boolean | undefined {
-    const index = this.#next;
-    const { terms } = this.#selector;
-    this.#record ??= heldRecord(this.#records, index);
-    let isMatch = true;
-    while (isMatch && this.#term < terms.length) {
-      isMatch = terms[this.#term++]!.matches(this.#record, index);
-      if (isMatch && this.#term < terms.length && performance.now() >= endMs) return undefined;
-    }
-    this.#record = undefined;
-    this.#term = 0;
-    return isMatch;
-  }
-
-  #selectMatches(): Batch {
-    const matches = this.#matches;
-    if (matches.length === this.length) return this.#records;
-    let position = 0;
-    return this.#records.select((index) => {
-      if (index !== matches[position]) return false;
-      position++;
-      return true;
-    });
-  }
+/** The match of one batch, and who waits for it. */
+interface MatchJob {
+  readonly match: BatchMatch;
+  readonly waiters: MatchWaiter[];
 }

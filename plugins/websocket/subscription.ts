@@ -11,7 +11,6 @@ import {
   type ClientMessage,
   type Filter,
   type FilterQuery,
-  type Level,
   type ServerMessage,
 } from "tailgate/plugin";
 
@@ -35,12 +34,13 @@ export interface HandshakeQuery {
 const HANDSHAKE_PARAMETERS: readonly string[] = [...FILTER_PARAMETERS, "replay"];
 
 /**
- * Parses the query of a request's target. Parameters without a value count as absent.
+ * Parses the query of a request's target. Parameters without a value count as absent. `selection`: the records that the
+ * exporter itself gets.
  * @throws TailgateError FILTER_INVALID, or RangeError for other parameters. The client gets either message.
  */
 export function parseHandshake(
   target: string,
-  { replayMax, level }: { replayMax: number; level: Level | undefined },
+  { replayMax, selection }: { replayMax: number; selection: Filter },
 ): HandshakeQuery {
   const start = target.indexOf("?");
   const parameters = new URLSearchParams(start < 0 ? "" : target.slice(start + 1));
@@ -57,7 +57,7 @@ export function parseHandshake(
   const query: FilterQuery = Object.fromEntries(
     FILTER_PARAMETERS.map((name) => [name, parameters.get(name) || undefined]),
   );
-  const filter = clientFilter(query, level);
+  const filter = bothFilters(selection, parseFilter(query));
   const replay = parseReplay(parameters.get("replay") || undefined, replayMax);
   const isEmpty = !replay && Object.values(query).every((value) => value === undefined);
   return { isEmpty, filter, replay };
@@ -70,15 +70,6 @@ function parseReplay(text: string | undefined, replayMax: number): number | unde
   throw new RangeError(
     `The query parameter replay must be a whole number, not ${quotedExcerpt(text)}.`,
   );
-}
-
-/**
- * Returns a client's filter combined with the exporter's own minimum level.
- * @throws TailgateError FILTER_INVALID
- */
-export function clientFilter(query: FilterQuery, level: Level | undefined): Filter {
-  const filter = parseFilter(query);
-  return level === undefined ? filter : bothFilters(parseFilter({ level }), filter);
 }
 
 type MessageErrorCode = Extract<ServerMessage, { type: "error" }>["code"];

@@ -81,11 +81,12 @@ type AnyComponent = Component<unknown> &
 function sectionOf(section: Section, config: Config, plans: Preflight["plans"]): object {
   const components: readonly AnyComponent[] = config[section];
   return Object.fromEntries(
-    components.map(({ id, options, use, level, onError, queueBytesMax, timeoutMs }) => {
+    components.map(({ id, options, use, level, filter, onError, queueBytesMax, timeoutMs }) => {
       const { effective = {} } = plans.get(formatPath([section, id])) ?? {};
       const values = {
         ...(use !== undefined && { use }),
         ...(level !== undefined && { level }),
+        ...(filter !== undefined && { filter }),
         ...(onError !== undefined && { on_error: onError }),
         ...(queueBytesMax !== undefined && { queue_bytes: queueBytesMax }),
         ...(timeoutMs !== undefined && { timeout_seconds: timeoutMs / 1000 }),

@@ -1,6 +1,7 @@
 import type { Level } from "../wire/envelope.ts";
 import type { ExporterDefinition, OptionSchema, ProcessorDefinition, z } from "../plugin/index.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
+import { parseFilter } from "../wire/filter.ts";
 import type { Definitions, Section } from "./built-ins.ts";
 import {
   EnvironmentText,
@@ -27,6 +28,8 @@ export interface Component<Definition> {
 export interface ExporterComponent extends Component<ExporterDefinition> {
   /** Records below this level count as filtered; undefined to get all. */
   readonly level?: Level;
+  /** Records that do not match count as filtered; the text of a valid filter. */
+  readonly filter?: string;
   /** The capacity of the queue in bytes, for each type of record. */
   readonly queueBytesMax: number;
   readonly timeoutMs: number;
@@ -96,6 +99,7 @@ async function resolveComponent<S extends Section>(
     const { directory } = context;
     const definition = await loadPlugin({ section, id, use: generic.use, directory });
     rejectUnsafeErrors(definition, generic, path, context.problems);
+    rejectUnusableFilter(definition, generic, path, context.problems);
     const options = await readOptions(definition, given, path, context);
     return options && ({ id, definition, options, ...generic } as unknown as ComponentOf<S>);
   } catch (error) {
@@ -117,8 +121,28 @@ function rejectUnsafeErrors(
   problems.add(formatPath([...path, "on_error"]), text);
 }
 
+/** A filter that lets no record through, or that leaves out records of which the destination needs every one. */
+function rejectUnusableFilter(
+  definition: Definitions[Section],
+  { filter: q }: Generic,
+  path: ConfigPath,
+  problems: Problems,
+): void {
+  if (q === undefined || definition.kind !== "exporter" || definition.type === undefined) return;
+  const { name, type, complete } = definition;
+  const filter = parseFilter({ q });
+  const place = formatPath([...path, "filter"]);
+  const records = type === "audit_log" ? "audit events" : "system logs";
+  if (filter.type !== undefined && filter.type !== type) {
+    problems.add(place, `${name} gets only ${records}, and none of them matches it`);
+  } else if (complete === true && filter.key !== parseFilter({ type }).key) {
+    const why = `${name} must get all ${records}: one that is left out looks like a removed one`;
+    problems.add(place, `${why}; remove the filter, or use it on another exporter`);
+  }
+}
+
 type Generic = Partial<
-  Pick<ExporterComponent, "use" | "level" | "queueBytesMax" | "timeoutMs"> &
+  Pick<ExporterComponent, "use" | "level" | "filter" | "queueBytesMax" | "timeoutMs"> &
     Pick<ProcessorComponent, "onError">
 >;
 
@@ -142,8 +166,9 @@ async function readGeneric(
   );
   if (!generic) return undefined;
   const { use, level, on_error: onError, queue_bytes: queueBytesMax, timeout_seconds } = generic;
+  const filter = generic.filter || undefined;
   const timeoutMs = timeout_seconds && 1000 * timeout_seconds;
-  return withoutUndefined({ use, level, onError, queueBytesMax, timeoutMs });
+  return withoutUndefined({ use, level, filter, onError, queueBytesMax, timeoutMs });
 }
 
 async function readOptions(

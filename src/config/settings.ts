@@ -2,7 +2,8 @@ import { PATH_PREFIX } from "../runtime/path-prefix.ts";
 import { parseNetwork } from "../runtime/networks.ts";
 import { AUDIT_LOGGER, LEVELS, rankOfName, type Level } from "../wire/envelope.ts";
 import { ACCESS_SCOPES } from "../wire/access-scopes.ts";
-import { parseAccessFilter } from "../wire/filter.ts";
+import { textOf } from "../wire/errors.ts";
+import { parseAccessFilter, parseFilter } from "../wire/filter.ts";
 import { z, type OptionSchema } from "../plugin/index.ts";
 import type { Section } from "./built-ins.ts";
 
@@ -414,6 +415,17 @@ export const GENERIC_SCHEMAS = {
       .optional()
       .describe("Minimum level of the records that this exporter gets.")
       .transform((name) => name && parseLevel(name)),
+    filter: z
+      .string()
+      .superRefine((text, context) => {
+        const flaw = filterFlaw(text);
+        if (flaw !== undefined) context.addIssue(flaw);
+      })
+      .meta({ title: "filter" })
+      .optional()
+      .describe(
+        "Filter that the records of this exporter match, such as `type:audit action:deploy` or `level:ERROR -heartbeat`. Other records are counted as filtered. `audit-file` needs all audit events and has none.",
+      ),
     queue_bytes: z
       .int()
       .min(1)
@@ -441,6 +453,16 @@ function stripBrackets(host: string): string {
 
 function withoutSlash(text: string): string {
   return text.replace(/\/$/, "");
+}
+
+/** Returns why the text is not a filter; undefined if it is one. */
+function filterFlaw(text: string): string | undefined {
+  try {
+    parseFilter({ q: text });
+    return undefined;
+  } catch (error) {
+    return textOf(error);
+  }
 }
 
 function isFilter(text: string): boolean {

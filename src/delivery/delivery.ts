@@ -1,5 +1,4 @@
 import { setTimeout as wait } from "node:timers/promises";
-import { LEVELS, type EnvelopeType, type Level } from "../wire/envelope.ts";
 import { PermanentError, RetryLaterError, TailgateError, textOf } from "../wire/errors.ts";
 import type { Batch, Exporter, HostClock, HostLogger, Written } from "../plugin/index.ts";
 import type { Counters } from "../plugin/metrics.ts";
@@ -46,25 +45,6 @@ export interface Remainder {
   readonly lost: number;
   /** Records that the journal retains for the next start. */
   readonly retained: number;
-}
-
-/** Which records an exporter gets. */
-export interface RecordSelection {
-  /** By default both types. */
-  readonly type: EnvelopeType | undefined;
-  /** The lowest level; by default all levels. */
-  readonly level: Level | undefined;
-}
-
-/** Returns the selected records of a batch. */
-export function selectRecords(batch: Batch, { type, level }: RecordSelection): Batch {
-  if (type === undefined && level === undefined) return batch;
-  const lowest = level === undefined ? 0 : LEVELS.indexOf(level);
-  return batch.select(
-    (index) =>
-      (type === undefined || batch.type(index) === type) &&
-      LEVELS.indexOf(batch.level(index)) >= lowest,
-  );
 }
 
 /** `done`: written or dropped; `split`: to be written in parts; `failed`: to be retried. */

@@ -2,14 +2,10 @@ import type { Journal } from "../journal/journal.ts";
 import type { Batch, Exporter, Gap, JournalPage } from "../plugin/index.ts";
 import { CompositeBatch } from "../batch/composite.ts";
 import { Counters } from "../plugin/metrics.ts";
-import {
-  Delivery,
-  selectRecords,
-  type DeliveryOptions,
-  type DeliverySource,
-  type RecordSelection,
-  type Remainder,
-} from "./delivery.ts";
+import type { BatchMatch } from "../plugin/batch-match.ts";
+import { nextTurn } from "../runtime/timers.ts";
+import { Delivery, type DeliveryOptions, type DeliverySource, type Remainder } from "./delivery.ts";
+import { RecordSelector, type RecordSelection } from "./selection.ts";
 
 export interface JournalDeliveryOptions extends DeliveryOptions, RecordSelection {
   readonly journal: Journal;
@@ -36,6 +32,11 @@ interface PendingBatch {
   readonly to: number;
 }
 
+/** A batch that the exporter's filter has not matched completely. */
+interface UnmatchedBatch extends Pick<PendingBatch, "to"> {
+  readonly match: BatchMatch;
+}
+
 /**
  * A cursor over the durable part of the journal. Records that the exporter is not ready for stay there, in memory or on
  * disk. Only records that the journal itself no longer has are lost.
@@ -43,12 +44,15 @@ interface PendingBatch {
 class JournalCursor implements DeliverySource {
   readonly #options: JournalDeliveryOptions;
   readonly #counters: Counters;
+  readonly #selector: RecordSelector;
   /** The sequence up to which everything is settled: written, dropped or not selected. */
   #settled: number;
   /** The sequence up to which records were read and counted as received. */
   #received: number;
   /** The first one is being written; the others are the rest of a batch that was split. */
   #heads: PendingBatch[] = [];
+  /** What follows the last settled sequence; only while there is no head. */
+  #unmatched: UnmatchedBatch | undefined;
   #isAbandoned = false;
 
   constructor(
@@ -58,6 +62,7 @@ class JournalCursor implements DeliverySource {
   ) {
     this.#options = options;
     this.#counters = counters;
+    this.#selector = new RecordSelector(options);
     const { journal, consumer } = options;
     // A new consumer starts at the head of the journal, and so does one that is ahead of it.
     const start = resumeAfter ?? journal.cursor(consumer) ?? journal.durable;
@@ -75,29 +80,37 @@ class JournalCursor implements DeliverySource {
   }
 
   head(bytesMax: number): Batch | undefined | Promise<Batch | undefined> {
-    return (
-      this.#headInMemory(bytesMax) ?? (this.#isAtEnd ? undefined : this.#headFromDisk(bytesMax))
-    );
+    return this.#headInMemory(bytesMax) ?? (this.#isAtEnd ? undefined : this.#laterHead(bytesMax));
   }
 
   headSync(bytesMax: number, timeoutMs: number): Batch | undefined {
     const { journal, type } = this.#options;
+    const endMs = performance.now() + timeoutMs;
     for (;;) {
-      const head = this.#headInMemory(bytesMax);
+      const head = this.#headInMemory(bytesMax, endMs);
       if (head !== undefined || this.#isAtEnd) return head;
+      const leftMs = endMs - performance.now();
+      if (leftMs <= 0) throw new Error("the filter takes too long to match");
       const from = this.#settled + 1;
-      const page = fullPage(journal.readSync({ from, type }, timeoutMs), () =>
-        journal.readSync({ from }, timeoutMs),
+      const page = fullPage(journal.readSync({ from, type }, leftMs), () =>
+        journal.readSync({ from }, leftMs),
       );
       if (page.to < page.from) return undefined;
       this.#acceptPage(page);
     }
   }
 
-  /** Undefined at the end, and if the next record is not in memory. */
-  #headInMemory(bytesMax: number): Batch | undefined {
+  /**
+   * Undefined at the end, if the next record is not in memory, and if the time for matching the filter is over: that of this
+   * turn, or until `endMs`.
+   */
+  #headInMemory(bytesMax: number, endMs?: number): Batch | undefined {
     if (this.#isAbandoned) return undefined;
     while (this.#heads.length === 0 && !this.#isAtEnd) {
+      if (this.#unmatched !== undefined) {
+        if (!this.#advance(this.#unmatched, endMs)) return undefined;
+        continue;
+      }
       const run = this.#runFrom(this.#settled + 1);
       if (run === undefined) return undefined;
       const batch = this.#joinRuns(run, bytesMax);
@@ -110,12 +123,16 @@ class JournalCursor implements DeliverySource {
     return this.#isAbandoned || this.#settled >= this.#options.journal.durable;
   }
 
-  async #headFromDisk(bytesMax: number): Promise<Batch | undefined> {
-    const { journal, type } = this.#options;
-    const from = this.#settled + 1;
-    const page = await fullPage(await journal.read({ from, type }), () => journal.read({ from }));
-    if (page.to < page.from || this.#isAbandoned) return undefined;
-    this.#acceptPage(page);
+  async #laterHead(bytesMax: number): Promise<Batch | undefined> {
+    if (this.#unmatched === undefined) {
+      const { journal, type } = this.#options;
+      const from = this.#settled + 1;
+      const page = await fullPage(await journal.read({ from, type }), () => journal.read({ from }));
+      if (page.to < page.from || this.#isAbandoned) return undefined;
+      this.#acceptPage(page);
+    } else {
+      await nextTurn();
+    }
     return this.head(bytesMax);
   }
 
@@ -149,15 +166,31 @@ class JournalCursor implements DeliverySource {
     return runs.length === 1 ? run : new CompositeBatch(runs);
   }
 
-  /** Makes the selected records up to `to` the head. If there are none, they are settled already. */
+  /** Makes the selected records up to `to` the head, if they match the filter. If there are none, they are settled already. */
   #accept(batch: Batch | undefined, to: number): void {
     const counters = this.#counters;
     this.#received = to;
-    const selected = batch && selectRecords(batch, this.#options);
+    const selected = batch && this.#selector.select(batch);
     counters.received += batch?.length ?? 0;
     counters.filtered += (batch?.length ?? 0) - (selected?.length ?? 0);
-    if (selected === undefined || selected.length === 0) this.#settle(to);
-    else this.#heads = [{ batch: selected, to }];
+    const match = selected && this.#selector.match(selected);
+    if (match === undefined) this.#setHead(selected, to);
+    else this.#unmatched = { match, to };
+  }
+
+  /** Returns false if time runs out before all records were matched. */
+  #advance({ match, to }: UnmatchedBatch, endMs: number | undefined): boolean {
+    const matched = this.#selector.advance(match, endMs);
+    if (matched === undefined) return false;
+    this.#unmatched = undefined;
+    this.#counters.filtered += match.records.length - matched.length;
+    this.#setHead(matched, to);
+    return true;
+  }
+
+  #setHead(batch: Batch | undefined, to: number): void {
+    if (batch === undefined || batch.length === 0) this.#settle(to);
+    else this.#heads = [{ batch, to }];
   }
 
   /**
@@ -206,6 +239,7 @@ class JournalCursor implements DeliverySource {
     const { journal } = this.#options;
     const left = journal.durable - this.#settled;
     this.#heads = [];
+    this.#unmatched = undefined;
     this.#isAbandoned = true;
     if (journal.isPersistent) return { lost: 0, retained: left };
     this.#counters.received += journal.durable - this.#received;

@@ -1,18 +1,17 @@
 import { LEVELS, type EnvelopeType, type Level } from "../wire/envelope.ts";
 import type { Batch, Exporter } from "../plugin/index.ts";
 import { CompositeBatch } from "../batch/composite.ts";
+import type { BatchMatch } from "../plugin/batch-match.ts";
 import { Counters } from "../plugin/metrics.ts";
-import {
-  Delivery,
-  selectRecords,
-  type DeliveryOptions,
-  type DeliverySource,
-  type RecordSelection,
-  type Remainder,
-} from "./delivery.ts";
+import { nextTurn } from "../runtime/timers.ts";
+import { Delivery, type DeliveryOptions, type DeliverySource, type Remainder } from "./delivery.ts";
+import { RecordSelector, type RecordSelection } from "./selection.ts";
 
 export interface LiveDeliveryOptions extends DeliveryOptions, RecordSelection {
-  /** Capacity of the queue in bytes, for system logs and audit events each. */
+  /**
+   * Capacity of the queue in bytes, for system logs and audit events each. What the filter has not matched yet has a queue of
+   * the same capacity, so that records that it filters displace no others.
+   */
   readonly queueBytesMax: number;
 }
 
@@ -39,48 +38,75 @@ export function createLiveDelivery(exporter: Exporter, options: LiveDeliveryOpti
 class LiveSource implements DeliverySource {
   readonly #options: LiveDeliveryOptions;
   readonly #counters: Counters;
+  readonly #selector: RecordSelector;
   readonly #queue: DeliveryQueue;
+  /** What the filter has not matched yet. */
+  readonly #unmatched: DeliveryQueue;
+  /** The match of the first unmatched batch. */
+  #match: BatchMatch | undefined;
   #isClosed = false;
 
   constructor(options: LiveDeliveryOptions, counters: Counters) {
     this.#options = options;
     this.#counters = counters;
+    this.#selector = new RecordSelector(options);
     this.#queue = new DeliveryQueue(options.queueBytesMax);
+    this.#unmatched = new DeliveryQueue(options.queueBytesMax);
   }
 
   get bytes(): number {
-    return this.#queue.bytes;
+    return this.#queue.bytes + this.#unmatched.bytes;
   }
 
   get records(): number {
-    return this.#queue.records;
+    return this.#queue.records + this.#unmatched.records;
   }
 
   offer(batch: Batch): void {
     const counters = this.#counters;
     counters.received += batch.length;
-    const selected = selectRecords(batch, this.#options);
+    const selected = this.#selector.select(batch);
     counters.filtered += batch.length - selected.length;
     if (selected.length === 0) return;
     if (this.#isClosed) return counters.drop("stopped", selected.length);
-    this.#queue.push(selected);
-    this.#dropOverflow();
+    if (this.#options.filter === undefined) return this.#push(selected, this.#queue);
+    this.#push(selected, this.#unmatched);
+    // Also while a write takes long: what the filter lets through is then all that waits.
+    this.#matchUnmatched();
   }
 
-  #dropOverflow(): void {
-    const { system_log: system, audit_log: audit } = this.#queue.dropOverflow();
+  #push(batch: Batch, queue: DeliveryQueue): void {
+    queue.push(batch);
+    const { system_log: system, audit_log: audit } = queue.dropOverflow();
     this.#counters.drop("queue_full", system + audit);
     if (audit > 0) {
       this.#options.log.error(`${audit} audit events were dropped because the queue is full.`);
     }
   }
 
-  head(bytesMax: number): Batch | undefined {
-    return this.#queue.head(bytesMax);
+  /** Matches as many records as this turn of the event loop allows, or until `endMs`. */
+  #matchUnmatched(endMs?: number): void {
+    for (let batch; (batch = this.#unmatched.head(0)) !== undefined;) {
+      this.#match ??= this.#selector.match(batch);
+      const matched = this.#selector.advance(this.#match!, endMs);
+      if (matched === undefined) return;
+      this.#match = undefined;
+      this.#unmatched.shift();
+      this.#counters.filtered += batch.length - matched.length;
+      if (matched.length > 0) this.#push(matched, this.#queue);
+    }
   }
 
-  headSync(bytesMax: number): Batch | undefined {
-    return this.head(bytesMax);
+  head(bytesMax: number): Batch | undefined | Promise<Batch | undefined> {
+    this.#matchUnmatched();
+    const head = this.#queue.head(bytesMax);
+    if (head !== undefined || this.#unmatched.records === 0) return head;
+    return nextTurn().then(() => this.head(bytesMax));
+  }
+
+  headSync(bytesMax: number, timeoutMs: number): Batch | undefined {
+    this.#matchUnmatched(performance.now() + timeoutMs);
+    return this.#queue.head(bytesMax);
   }
 
   splitHead(): number {
@@ -96,7 +122,8 @@ class LiveSource implements DeliverySource {
   }
 
   abandon(): Remainder {
-    return { lost: this.#queue.clear(), retained: 0 };
+    this.#match = undefined;
+    return { lost: this.#queue.clear() + this.#unmatched.clear(), retained: 0 };
   }
 
   end(): number {

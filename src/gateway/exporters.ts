@@ -4,6 +4,7 @@ import type { Delivery } from "../delivery/delivery.ts";
 import { createJournalDelivery } from "../delivery/journal-cursor.ts";
 import { createLiveDelivery, type LiveDelivery } from "../delivery/live-queue.ts";
 import type { Exporter } from "../plugin/index.ts";
+import { parseFilter } from "../wire/filter.ts";
 import { createHost, findExporterFlaw, openPlugin, type HostContext } from "./host.ts";
 import { exporterStatus, type ComponentStatus } from "./status.ts";
 
@@ -35,7 +36,7 @@ export class RunningExporters {
 
   /** @throws TailgateError PLUGIN_OPEN_FAILED and what the plugin throws */
   async open(component: ExporterComponent): Promise<void> {
-    const { id, level, timeoutMs, queueBytesMax, definition, options } = component;
+    const { id, level, filter: q, timeoutMs, queueBytesMax, definition, options } = component;
     const host = createHost(component, this.#context);
     const exporter = await openPlugin<Exporter>(
       component,
@@ -44,7 +45,8 @@ export class RunningExporters {
     );
     const { journal } = this.#context;
     const type = exporter.type ?? definition.type;
-    const common = { type, level, timeoutMs, log: host.log, clock: journal.clock };
+    const filter = q === undefined ? undefined : parseFilter({ q });
+    const common = { type, level, filter, timeoutMs, log: host.log, clock: journal.clock };
     if (definition.live) {
       const delivery = createLiveDelivery(exporter, { ...common, queueBytesMax });
       this.#live.push({ id, ...delivery });

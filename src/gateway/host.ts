@@ -1,6 +1,6 @@
 /** What the gateway gives to each plugin, and how it opens one. */
 
-import type { Component, Config } from "../config/config.ts";
+import type { Component, Config, ExporterComponent } from "../config/config.ts";
 import type { Journal } from "../journal/journal.ts";
 import { findTypeFlaw } from "../config/plugin-loader.ts";
 import type {
@@ -13,7 +13,6 @@ import type {
 } from "../plugin/index.ts";
 import { hostMetrics, type PluginMetric } from "../plugin/metrics.ts";
 import { clearTimeout, setTimeout } from "../runtime/timers.ts";
-import type { Level } from "../wire/envelope.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
 import { hostLogger, type WriteLine } from "./host-log.ts";
 import type { ExportTarget } from "./self-export.ts";
@@ -33,13 +32,19 @@ export interface HostContext {
 }
 
 export function createHost(
-  { id, definition, level }: Component<PluginDefinition> & { level?: Level },
+  {
+    id,
+    definition,
+    level,
+    filter,
+  }: Component<PluginDefinition> & Partial<Pick<ExporterComponent, "level" | "filter">>,
   { config, journal, http, tls, write, pluginMetrics, listeners, targets }: HostContext,
 ): Host {
   const component = `${definition.kind}/${id}`;
   return {
     id,
     level,
+    filter,
     logDir: config.logDir,
     bindHost: config.host,
     tls,

@@ -43,7 +43,8 @@ export interface Definition<
   readonly description: string;
   /**
    * The options: a `z.object` of zod 4, each member with a description and, if possible, a default. Keys that the gateway
-   * reads itself are reserved: `use`, for exporters `level`, `queue_bytes` and `timeout_seconds`, for processors `on_error`.
+   * reads itself are reserved: `use`, for exporters `level`, `filter`, `queue_bytes` and `timeout_seconds`, for processors
+   * `on_error`.
    */
   readonly options: Schema;
   /** Set by the define functions. */
@@ -68,6 +69,11 @@ export interface ExporterDefinition<Schema extends OptionSchema = OptionSchema> 
    * option decides, set {@link Exporter.type} instead.
    */
   readonly type?: EnvelopeType;
+  /**
+   * True if the destination needs every record of {@link type}, because one that is left out looks like a removed one. The
+   * option `filter` is then invalid.
+   */
+  readonly complete?: boolean;
   /**
    * True for live subscribers: they get records before they are durable, and miss what is logged while the gateway is
    * down. Other exporters get every durable record, across restarts.

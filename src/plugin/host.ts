@@ -12,6 +12,11 @@ export interface Host {
   readonly id: string;
   /** The exporter's own minimum level: `write` gets no records below it. Undefined if it gets all. */
   readonly level?: Level | undefined;
+  /**
+   * The exporter's own filter, as text for `parseFilter({ q })`: `write` gets only records that match it. Undefined if it gets
+   * all. Exporters that also read the journal apply it there.
+   */
+  readonly filter?: string | undefined;
   /** The absolute path of the log directory. It exists, belongs to this user, and is not writable by others. */
   readonly logDir: string;
   /** The address that the gateway binds to, such as `127.0.0.1`. Bind ports of your own to it. */

@@ -89,6 +89,8 @@ export {
   parseFilter,
 } from "../wire/filter.ts";
 export type { Filter, FilterQuery, FilterTerm, RecordFields } from "../wire/filter.ts";
+export { BatchMatch } from "./batch-match.ts";
+export type { BatchFilter } from "./batch-match.ts";
 export { PLAIN_SUBPROTOCOL, SUBPROTOCOL } from "../wire/protocol.ts";
 export type { ClientMessage, GapMessage, ServerMessage } from "../wire/protocol.ts";
 

@@ -80,6 +80,7 @@ describe("the JSON Schema for editors", () => {
       "backups",
       "use",
       "level",
+      "filter",
       "queue_bytes",
       "timeout_seconds",
     ]);
@@ -91,7 +92,13 @@ describe("the JSON Schema for editors", () => {
       return Object.keys((additionalProperties as Schema).properties);
     };
     expect(others("receivers")).toEqual(["use"]);
-    expect(others("exporters")).toEqual(["use", "level", "queue_bytes", "timeout_seconds"]);
+    expect(others("exporters")).toEqual([
+      "use",
+      "level",
+      "filter",
+      "queue_bytes",
+      "timeout_seconds",
+    ]);
     expect(schema.properties["exporters"]!.propertyNames.pattern).toBe(
       "^[a-z][a-z0-9-]*(\\/[A-Za-z0-9._-]{1,64})?$",
     );

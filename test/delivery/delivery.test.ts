@@ -4,6 +4,7 @@ import { createJournalDelivery } from "../../src/delivery/journal-cursor.ts";
 import { createLiveDelivery, DeliveryQueue } from "../../src/delivery/live-queue.ts";
 import { CompositeBatch } from "../../src/batch/composite.ts";
 import {
+  parseFilter,
   PermanentError,
   RetryLaterError,
   type Batch,
@@ -379,6 +380,108 @@ describe("a delivery from a journal", () => {
     expect(exporter.written).toEqual([expect.stringMatching(/^x/), "audit x"]);
     expect(delivery.counters).toMatchObject({ received: 6, filtered: 0, sent: 2 });
     expect(delivery.counters.dropped).toEqual(new Map([["retention", 4]]));
+  });
+});
+
+describe("a filter", () => {
+  const AUDIT_ONLY = parseFilter({ q: "type:audit stop" });
+  const filter = parseFilter({ q: "wanted" });
+
+  it("counts what it filters, from the journal and live, and the cursor passes those records", async () => {
+    const journal = new MemoryJournal();
+    const exporters = [collector(), collector()] as const;
+    const following = createJournalDelivery(exporters[0], {
+      ...{ ...defaults, filter: AUDIT_ONLY, journal, consumer: "filtered" },
+    });
+    const live = createLiveDelivery(exporters[1], { ...defaults, filter: AUDIT_ONLY });
+    for (const given of [
+      [{ body: "stop" }, { body: "stop", scope: AUDIT }, { body: "start", scope: AUDIT }],
+      [{ body: "go on" }],
+    ]) {
+      const batch = batchOf(given) as RecordBatch;
+      await journal.append(batch);
+      following.wake();
+      live.offer(batch);
+    }
+    for (const delivery of [following, live.delivery]) {
+      await delivery.drain(unlimited);
+      expect(delivery.counters).toMatchObject({ received: 4, filtered: 3, sent: 1 });
+    }
+    expect(exporters.map(({ written }) => written)).toEqual([["stop"], ["stop"]]);
+    expect(journal.cursor("filtered")).toBe(4);
+    await following.close(unlimited);
+  });
+
+  it("takes a few milliseconds of each turn, however many records there are, and keeps their order", async () => {
+    const journal = new MemoryJournal();
+    const exporters = [collector(), collector()] as const;
+    const following = createJournalDelivery(exporters[0], {
+      ...{ ...defaults, filter, journal, consumer: "filtered" },
+    });
+    const how = { ...defaults, queueBytesMax: 64 << 20, filter };
+    const live = createLiveDelivery(exporters[1], how);
+    const text = "x".repeat(20_000);
+    for (let number = 0; number < 8; number++) {
+      const bodies = Array.from({ length: 100 }, (_, index) => ({
+        body: index === 50 ? `wanted ${number}` : text,
+      }));
+      const batch = batchOf(bodies) as RecordBatch;
+      await journal.append(batch);
+      live.offer(batch);
+    }
+    following.wake();
+    // Nothing was written before the turn ended: there is far more to match than a turn allows.
+    expect(following.counters.filtered).toBeLessThan(792);
+    expect(live.delivery.counters.filtered).toBeLessThan(792);
+    for (const delivery of [following, live.delivery]) {
+      await delivery.drain(unlimited);
+      expect(delivery.counters).toMatchObject({ filtered: 792, sent: 8 });
+      expect(delivery.queueRecords).toBe(0);
+    }
+    const wanted = Array.from({ length: 8 }, (_, number) => `wanted ${number}`);
+    expect(exporters.map(({ written }) => written)).toEqual([wanted, wanted]);
+  });
+
+  it("is matched to the end when the process exits", async () => {
+    const journal = new MemoryJournal();
+    const records = Array.from({ length: 120 }, (_, index) => ({
+      body: index % 40 === 0 ? `wanted ${index}` : "x".repeat(20_000),
+    }));
+    const batch = batchOf(records) as RecordBatch;
+    await journal.append(batch);
+    const written: string[][] = [];
+    const lasting = (): Exporter => {
+      const own: string[] = [];
+      written.push(own);
+      return { write: () => {}, writeSync: (rest) => void own.push(...messages(rest)) };
+    };
+    const live = createLiveDelivery(lasting(), {
+      ...{ ...defaults, queueBytesMax: 64 << 20, filter },
+    });
+    const from = { ...lasting(), resumeAfter: 0 };
+    const following = createJournalDelivery(from, {
+      ...{ ...defaults, filter, journal, consumer: "filtered" },
+    });
+    live.offer(batch);
+    live.delivery.drainSync(10_000);
+    following.drainSync(10_000);
+    const wanted = ["wanted 0", "wanted 40", "wanted 80"];
+    expect(written).toEqual([wanted, wanted]);
+    for (const { counters } of [live.delivery, following]) {
+      expect(counters).toMatchObject({ filtered: 117, sent: 3 });
+    }
+  });
+
+  it("lets system logs wait that it has not matched yet, up to the queue's capacity", async () => {
+    const exporter = collector();
+    const live = createLiveDelivery(exporter, { ...defaults, queueBytesMax: 100_000, filter });
+    const bodies = Array.from({ length: 100 }, () => ({ body: `wanted ${"x".repeat(20_000)}` }));
+    for (let number = 0; number < 4; number++) live.offer(batchOf(bodies));
+    expect(live.delivery.queueBytes).toBeLessThan(3 * 2_100_000);
+    await live.delivery.drain(unlimited);
+    const { filtered, sent, droppedSum } = live.delivery.counters;
+    expect(filtered + sent + droppedSum).toBe(400);
+    expect([...live.delivery.counters.dropped.keys()]).toEqual(["queue_full"]);
   });
 });
 

@@ -1,7 +1,13 @@
 import type { Delivery } from "../../src/delivery/delivery.ts";
 import { createJournalDelivery } from "../../src/delivery/journal-cursor.ts";
 import type { Journal } from "../../src/journal/journal.ts";
-import type { Exporter, ExporterDefinition, Host, HostLogger } from "tailgate/plugin";
+import {
+  parseFilter,
+  type Exporter,
+  type ExporterDefinition,
+  type Host,
+  type HostLogger,
+} from "tailgate/plugin";
 
 /** What delivery says of a crash is no matter of the exporter's. */
 const SILENT: HostLogger = { info: () => {}, warning: () => {}, error: () => {} };
@@ -43,13 +49,14 @@ export class FollowedExporter {
   }
 
   async #open({ definition, options = {}, host, journal }: Following): Promise<void> {
-    const { id, level } = host;
+    const { id, level, filter: q } = host;
+    const filter = q === undefined ? undefined : parseFilter({ q });
     const recall = (): string | undefined => journal.memory(id);
     const memory = { recall, keep: (text: string) => this.#keep(text) };
     const its = { ...host, journal, memory };
     this.#exporter = await definition.open(definition.options.parse(options), its);
     const { type } = definition;
-    const how = { type, level, journal, consumer: id, timeoutMs: 60_000, log: SILENT };
+    const how = { type, level, filter, journal, consumer: id, timeoutMs: 60_000, log: SILENT };
     this.#delivery = createJournalDelivery(this.#stoppable(), how);
   }
 

@@ -27,6 +27,7 @@ export interface HarnessOptions {
   /** Options of the exporter, as in the configuration. */
   readonly options?: Record<string, unknown>;
   readonly level?: Level;
+  readonly filter?: string;
   readonly journalBytesMax?: number;
   /** Wraps the journal that the exporter reads. */
   readonly journal?: (journal: MemoryJournal) => HostJournal;
@@ -44,13 +45,14 @@ export class WebSocketHarness {
 
   private constructor(
     host: TestHost,
-    { options = {}, level, journalBytesMax, journal }: HarnessOptions,
+    { options = {}, level, filter, journalBytesMax, journal }: HarnessOptions,
   ) {
     this.#host = host;
     this.journal = new MemoryJournal(journalBytesMax);
     const itsHost: Host = {
       ...host,
       level,
+      filter,
       journal: journal?.(this.journal) ?? this.journal,
       http: { ...host.http, accessOf: () => this.access },
     };

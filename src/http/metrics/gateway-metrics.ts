@@ -17,7 +17,7 @@ const COMPONENT_METRICS: readonly ComponentMetric[] = [
   },
   {
     name: "records_filtered",
-    description: "Records that the component filtered out by level or type.",
+    description: "Records that the component filtered out by level, type or filter.",
     kind: "counter",
     read: ({ counters }) => counters.filtered,
   },

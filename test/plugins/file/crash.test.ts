@@ -84,8 +84,12 @@ describe("after a crash", () => {
     );
   });
 
-  test("skips lines below the exporter's level", async () => {
-    const host = { ...(await hostWithDirectory()), level: "ERROR" } as const;
+  test.each([
+    { level: "ERROR" },
+    { filter: "level:ERROR" },
+    { level: "WARNING", filter: "-level:=INFO" },
+  ] as const)("skips lines that the exporter does not get: %o", async (selection) => {
+    const host = { ...(await hostWithDirectory()), ...selection };
     const journal = memoryJournal(host);
     const options = { max_bytes: 400 };
     const path = join(host.logDir, "orchestrator.log");
@@ -96,10 +100,9 @@ describe("after a crash", () => {
     await first.follow();
     await first.crash();
     expect(linesIn(path)).toBe(3);
-    // The current level does not change what the lines are.
-    const again = await FollowedExporter.open({
-      ...{ definition: file, options, host: { ...host, level: "DEBUG" }, journal },
-    });
+    // The current level and filter do not change what the lines are.
+    const later = { ...host, level: "DEBUG", filter: undefined } as const;
+    const again = await FollowedExporter.open({ definition: file, options, host: later, journal });
     await again.follow();
     await again.close();
     expect(linesIn(path)).toBe(3);

@@ -79,13 +79,20 @@ describe("batches", () => {
     expect(lengths.filter((length) => length > 70_000)).toHaveLength(1);
   });
 
-  test("the exporter's level applies, and records that delivery skips come from the journal", async () => {
-    const harness = await startHarness({ level: "WARNING" });
+  test("the exporter's level and filter apply, and records that delivery skips come from the journal", async () => {
+    const harness = await startHarness({ level: "WARNING", filter: "-secret" });
     const client = await SubprotocolClient.subscribe(harness.url());
-    harness.append([{ body: "late", severityText: "ERROR" }, { body: "no" }]);
-    harness.emit([{ body: "now", severityText: "WARNING" }]);
-    await client.untilSequence(3);
-    expect(client.ledger.messages).toEqual(["late", "now"]);
+    harness.append([
+      { body: "late", severityText: "ERROR" },
+      { body: "no" },
+      { body: "a secret", severityText: "ERROR" },
+    ]);
+    harness.emit([{ body: "now here", severityText: "WARNING" }]);
+    await client.untilSequence(4);
+    expect(client.ledger.messages).toEqual(["late", "now here"]);
+    const plain = await Client.open(harness.url("?replay=9&q=e"));
+    await vi.waitFor(() => expect(plain.envelopes).toHaveLength(2));
+    expect(plain.envelopes.map(({ data }) => data.message)).toEqual(["late", "now here"]);
   });
 
   test("clients of both kinds work side by side", async () => {

@@ -27,7 +27,10 @@ type Load = () => Promise<{ readonly default: PluginDefinition }>;
 /** The plugins that come with Tailgate. Each is imported on first use. */
 const BUILT_INS: { readonly [S in Section]: ReadonlyMap<string, Load> } = {
   receivers: new Map<string, Load>([["otlp", () => import("../../plugins/otlp-receiver.ts")]]),
-  processors: new Map<string, Load>([["filter", () => import("../../plugins/filter.ts")]]),
+  processors: new Map<string, Load>([
+    ["filter", () => import("../../plugins/filter.ts")],
+    ["throttle", () => import("../../plugins/throttle.ts")],
+  ]),
   exporters: new Map<string, Load>([
     ["websocket", () => import("../../plugins/websocket.ts")],
     ["file", () => import("../../plugins/file.ts")],

@@ -63,6 +63,7 @@ const GROUPS: readonly (readonly [string, RegExp])[] = [
   ["OTLP", /^tailgate_otlp_/],
   ["WebSocket", /^tailgate_websocket_/],
   ["Traces of instances", /^tailgate_spans_/],
+  ["Processors", metricsOf(["processors"])],
   ["HTTP", /^tailgate_(http|requests)_/],
   ["TLS", /^tailgate_tls_/],
   ["Sign-in and access", /^tailgate_(logins|sessions|access|token)(_|$)/],
@@ -202,8 +203,9 @@ function unitOf(name: string): string {
   if (name.includes("_http_waiting")) return "requests";
   if (/_(up|ready|info)$/.test(name)) return "0 or 1";
   if (/^tailgate_spans_(sent|dropped)/.test(name)) return "spans";
+  if (name.endsWith("throttle_suppressed_total")) return "records";
   const counted =
-    /records|requests|clients|connections|searches|answers|instances|frames|events|lines|fds/.exec(
+    /records|requests|clients|connections|searches|answers|instances|frames|events|lines|windows|fds/.exec(
       name,
     );
   if (counted?.[0] === "fds") return "files";
@@ -212,9 +214,15 @@ function unitOf(name: string): string {
 
 function labelsOf(name: string): string {
   const isOfComponent =
-    /^tailgate_(?:records_|queue_|lag_|component_|otlp_|websocket_|spans_)/.test(name);
+    /^tailgate_(?:records|queue|lag|component)_/.test(name) || metricsOf(SECTIONS).test(name);
   const labels = [...(isOfComponent ? ["component", "kind"] : []), ...(LABELS[name] ?? [])];
   return labels.map((label) => `\`${label}\``).join(", ");
+}
+
+/** Returns a pattern of the metrics that built-in plugins register. */
+function metricsOf(sections: readonly Section[]): RegExp {
+  const types = sections.flatMap(builtInNames).map((name) => name.replaceAll("-", "_"));
+  return new RegExp(`^tailgate_(?:${types.join("|")})_`);
 }
 
 function dropSection(): string {

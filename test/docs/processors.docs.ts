@@ -35,3 +35,16 @@ test("filter drops what the page says", async () => {
   const expected = rows.filter(([, , , , result]) => result === "stored");
   expect(stored).toEqual(expected.map(([logger, , message]) => [code(logger), code(message)]));
 });
+
+test("throttle stores what the page says, and a summary of the rest", async () => {
+  await using gateway = await startWith("config-throttle");
+  const rows = tableAfter(page, "throttle");
+  for (const [logger, message] of rows) {
+    await gateway.send({ logger: code(logger), records: [textRecord(code(message))] });
+  }
+  const stored = rows.filter(([, , result]) => result === "stored");
+  expect(await gateway.messages()).toEqual(stored.map(([, message]) => code(message)));
+  expect(await gateway.metric("tailgate_throttle_suppressed_total", "throttle")).toBe(
+    rows.length - stored.length,
+  );
+});

@@ -1,6 +1,6 @@
 /** A gateway in this process with processors and nothing else but its API, and what it has stored. */
 
-import { LoggingManager } from "tailgate";
+import { LoggingManager, type LoggingOptions } from "tailgate";
 import { Workspace } from "../../harness/workspace.ts";
 
 /** A record as `/api/logs` returns it. */
@@ -77,9 +77,10 @@ export class ProcessingGateway implements AsyncDisposable {
     this.#workspace = workspace;
   }
 
-  /** Starts it with the processors, as the section of the configuration. */
+  /** Starts it with the processors, as the section of the configuration, and with other options. */
   static async start(
     processors: Readonly<Record<string, Readonly<Record<string, unknown>>>>,
+    options: Pick<LoggingOptions, "logDir" | "exporters"> = {},
   ): Promise<ProcessingGateway> {
     const workspace = await Workspace.create();
     const lines: string[] = [];
@@ -93,6 +94,7 @@ export class ProcessingGateway implements AsyncDisposable {
       exporters: {},
       registerGlobally: false,
       write: (line) => void lines.push(line),
+      ...options,
     });
     try {
       return new ProcessingGateway(await starting, lines, workspace);

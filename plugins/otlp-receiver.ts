@@ -11,12 +11,12 @@ import {
   type ReceiverHost,
   type RouteAccess,
 } from "tailgate/plugin";
-import { FORWARDED_SIGNALS, SignalForwarder } from "./otlp-receiver/forwarding.ts";
 import type { GrpcServer } from "./otlp-receiver/grpc-server.ts";
 import {
   BodyBudget,
   readBody,
   releaseMemory,
+  withBody,
   type BodyLimits,
 } from "./otlp-receiver/request-body.ts";
 import {
@@ -27,6 +27,7 @@ import {
   RequestRejection,
   sendRejection,
   sendSuccess,
+  sendUnchanged,
   stoppingRejection,
   toRejection,
   type OtlpMediaType,
@@ -39,11 +40,22 @@ import {
   OtlpRequestMetrics,
   type OtlpProtocol,
 } from "./otlp-receiver/server.ts";
+import {
+  collectorReason,
+  OtherSignals,
+  SIGNAL_PATHS,
+  signalNotes,
+  signalOptions,
+  targetsOf,
+  type SignalName,
+} from "./otlp-receiver/signals.ts";
 
 /** Not imported: the ES module would load the classes of `fetch` as well at every start. */
 const { createServer } = process.getBuiltinModule("node:http");
 
 const PATH = "/v1/logs";
+
+const PATHS = [PATH, ...SIGNAL_PATHS.keys()];
 
 const NOT_FOUND = `Not found. Send logs to ${PATH}.`;
 
@@ -53,6 +65,9 @@ const DEFAULT_GRPC_PORT = 4317;
 /** The Collector's default batches of 8192 records exceed 4 MiB, the usual limit of gRPC. */
 const BODY_BYTES_MAX = 20 << 20;
 const GRPC_BODY_BYTES_MAX = 4 << 20;
+
+/** The response to a discarded request is that to an empty one. */
+const NOTHING_TO_REPORT: Ingested = { accepted: 0, rejected: 0, reason: "" };
 
 /** Limits for slow-request attacks. */
 const HEADERS_TIMEOUT_MS = 10_000;
@@ -78,16 +93,7 @@ const options = z.strictObject({
     .describe(
       "Port for OTLP/gRPC; 0 picks a free one, null disables it. Default: 4317 if `port` is 4318, else disabled.",
     ),
-  pass_on_to: z
-    .url({
-      protocol: /^https?$/,
-      error: "expected an http or https URL such as http://127.0.0.1:14318",
-    })
-    .nullable()
-    .default(null)
-    .describe(
-      "Base URL of a collector, to which traces and metrics that arrive over HTTP are forwarded. Without it, they are answered with 404.",
-    ),
+  ...signalOptions,
   max_body_bytes: z
     .int()
     .min(1)
@@ -122,12 +128,14 @@ type OtlpReceiverOptions = z.output<typeof options>;
 
 export default defineReceiver({
   name: "otlp",
-  description: "Receives logs over OTLP/HTTP (protobuf and JSON) and OTLP/gRPC, compressed or not.",
+  description:
+    "Receives logs over OTLP/HTTP (protobuf and JSON) and OTLP/gRPC, compressed or not. Forwards or discards traces and metrics.",
   options,
   plan: (given) => ({
     ports: { port: given.port ?? 0, grpc_port: resolveGrpcPort(given) ?? 0 },
-    paths: [PATH, ...FORWARDED_SIGNALS.keys()],
-    targets: given.pass_on_to === null ? [] : [given.pass_on_to],
+    paths: PATHS,
+    targets: targetsOf(given),
+    notes: signalNotes(given),
   }),
   async open(given, host) {
     const receiver = new OtlpReceiver(given, host);
@@ -142,7 +150,7 @@ class OtlpReceiver implements Receiver {
   readonly #budget: BodyBudget;
   readonly #metrics: OtlpRequestMetrics;
   readonly #inFlight = new InFlightRequests();
-  readonly #forwarder: SignalForwarder;
+  readonly #signals: OtherSignals;
   #server: Server | SecureServer | undefined;
   #grpc: GrpcServer | undefined;
 
@@ -154,18 +162,12 @@ class OtlpReceiver implements Receiver {
     };
     this.#budget = new BodyBudget(given.max_in_flight_bytes);
     this.#metrics = new OtlpRequestMetrics(host);
-    const forwarding = {
-      to: given.pass_on_to,
-      bodyBytesMax: given.max_body_bytes,
-      budget: this.#budget,
-    };
-    this.#forwarder = new SignalForwarder(forwarding, host);
-    if (given.pass_on_to !== null) host.sendingTo(given.pass_on_to);
+    this.#signals = new OtherSignals(given, host);
   }
 
   /** @throws TailgateError PORT_IN_USE or LISTEN_FAILED */
   async open(given: OtlpReceiverOptions): Promise<void> {
-    for (const path of [PATH, ...FORWARDED_SIGNALS.keys()]) {
+    for (const path of PATHS) {
       this.#host.http.route(
         "*",
         path,
@@ -220,6 +222,7 @@ class OtlpReceiver implements Receiver {
       limits,
       budget: this.#budget,
       metrics: this.#metrics,
+      signals: this.#signals,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
     });
     try {
@@ -240,8 +243,7 @@ class OtlpReceiver implements Receiver {
       response.setHeader("Connection", "close");
     else if (isWaiting) response.writeContinue();
     if (refused) this.#reject(request, response, RequestRejection.of(refused));
-    else if (path === PATH || FORWARDED_SIGNALS.has(path))
-      void this.#handle(path, request, response);
+    else if (PATHS.includes(path)) void this.#handle(path, request, response);
     else this.#reject(request, response, new RequestRejection(404, NOT_FOUND));
   }
 
@@ -274,7 +276,10 @@ class OtlpReceiver implements Receiver {
       if (this.#inFlight.isDraining) throw stoppingRejection();
       const { http } = this.#host;
       chargeSender(http, request, 0);
-      if (path !== PATH) return await this.#forwarder.handle(path, request, response);
+      const signal = SIGNAL_PATHS.get(path);
+      if (signal !== undefined) {
+        return await this.#handleOther(signal, type, request, response);
+      }
       const body = await readBody(request, this.#limits, this.#budget);
       checkNotEnded(access);
       chargeSender(http, request, body.length);
@@ -297,6 +302,35 @@ class OtlpReceiver implements Receiver {
     }
   }
 
+  /** Forwards or discards traces or metrics. */
+  async #handleOther(
+    signal: SignalName,
+    type: OtlpMediaType,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    const { http } = this.#host;
+    this.#signals.checkAccepted(signal, 404);
+    const limits = { bytesMax: this.#limits.bodyBytesMax, budget: this.#budget };
+    await withBody(request, limits, async (body) => {
+      checkNotEnded(http.accessOf(request));
+      chargeSender(http, request, body.length);
+      const { "content-type": contentType = type, "content-encoding": coding } = request.headers;
+      const headers = {
+        "content-type": contentType,
+        ...(coding !== undefined && { "content-encoding": coding }),
+      };
+      const reply = await this.#signals.handle(signal, { sender: request, body, headers });
+      if (reply === undefined) sendSuccess(response, type, NOTHING_TO_REPORT);
+      else sendUnchanged(response, reply);
+      const { statusCode: status } = response;
+      this.#metrics.add(toProtocol(type), String(status));
+      if (reply === undefined || status < 400) return;
+      const reason = collectorReason(signal, reply);
+      http.rejected(request, { protocol: "http", status, reason });
+    });
+  }
+
   async #ingest(body: Uint8Array, type: OtlpMediaType, access: Access): Promise<Ingested> {
     const { intake } = this.#host;
     if (type === PROTOBUF) return intake.otlpProtobuf(body, access);
@@ -312,7 +346,7 @@ class OtlpReceiver implements Receiver {
 
   async #closeHttp(signal: AbortSignal): Promise<void> {
     this.#server?.close();
-    signal.addEventListener("abort", () => this.#forwarder.stop(), { once: true });
+    signal.addEventListener("abort", () => this.#signals.stop(), { once: true });
     await this.#inFlight.drain(signal);
     this.#server?.closeIdleConnections();
     if (signal.aborted) this.#server?.closeAllConnections();
@@ -321,7 +355,7 @@ class OtlpReceiver implements Receiver {
 
 /** Returns who may send to a path. Only senders learn that a path does not exist. */
 function accessTo(path: string): RouteAccess {
-  return FORWARDED_SIGNALS.has(path) ? FORWARD_ACCESS : INGEST_SCOPES;
+  return SIGNAL_PATHS.has(path) ? FORWARD_ACCESS : INGEST_SCOPES;
 }
 
 function toProtocol(type: OtlpMediaType | undefined): OtlpProtocol {

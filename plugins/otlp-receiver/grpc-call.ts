@@ -2,11 +2,11 @@
 
 import type { OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import { constants } from "node:http2";
-import { quotedExcerpt, type Ingested } from "tailgate/plugin";
+import { quotedExcerpt } from "tailgate/plugin";
 import { findCoding, GRPC_CODINGS, type ContentCoding } from "./content-coding.ts";
 import { decompress, tooLarge, type BodyBudget, type BodyLimits } from "./request-body.ts";
 import { ABORTED } from "./server.ts";
-import { exportResponse, protobufAny, RequestRejection, retryInfo, rpcStatus } from "./response.ts";
+import { protobufAny, RequestRejection, retryInfo, rpcStatus } from "./response.ts";
 
 const CONTENT_TYPE = "application/grpc+proto";
 
@@ -48,10 +48,10 @@ export class GrpcCall {
     this.#ended = ended;
   }
 
-  succeed(ingested: Ingested): void {
+  /** Sends a message, which may be empty. */
+  succeed(message: Uint8Array): void {
     if (this.#isOver) return this.abort();
     const stream = this.#stream;
-    const message = exportResponse(ingested);
     const prefix = Buffer.alloc(PREFIX_BYTES);
     prefix.writeUInt32BE(message.length, 1);
     stream.once("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
@@ -158,18 +158,49 @@ export function parseGrpcTimeout(header: string | undefined): number | undefined
   return Math.min(Math.ceil(Number(digits) * TIMEOUT_UNIT_MS[unit]!), TIMER_MS_MAX);
 }
 
+/** The message of a call, as it was sent. */
+export interface GrpcMessage {
+  readonly content: Buffer;
+  /** How the content is compressed; undefined if it is not. */
+  readonly coding: ContentCoding | undefined;
+}
+
 /**
  * Reads and decompresses the message of a unary call. `coding` is the one that `grpc-encoding` names.
- *
- * A rejected call is not drained: HTTP/2 delivers the response to a client that is still sending.
  * @throws RequestRejection 400, 413 or 503; the stream's own error if the client disconnects.
  */
-export async function readMessage(
+export function readMessage(
   stream: ServerHttp2Stream,
   coding: ContentCoding | undefined,
   limits: BodyLimits,
   budget: BodyBudget,
 ): Promise<Uint8Array> {
+  const options = { coding, bytesMax: limits.bodyBytesMax, budget };
+  return withMessage(stream, options, (message): Uint8Array | Promise<Uint8Array> =>
+    message.coding === undefined
+      ? message.content
+      : decompress(message.content, limits.inflatedBytesMax, budget, message.coding),
+  );
+}
+
+interface MessageOptions {
+  /** The coding that `grpc-encoding` names. */
+  readonly coding: ContentCoding | undefined;
+  readonly bytesMax: number;
+  readonly budget: BodyBudget;
+}
+
+/**
+ * Reads the message of a unary call as it was sent, and charges it to the budget until `use` is done.
+ *
+ * A rejected call is not drained: HTTP/2 delivers the response to a client that is still sending.
+ * @throws RequestRejection 400, 413 or 503; the stream's own error if the client disconnects.
+ */
+export async function withMessage<Result>(
+  stream: ServerHttp2Stream,
+  { coding, bytesMax, budget }: MessageOptions,
+  use: (message: GrpcMessage) => Result | Promise<Result>,
+): Promise<Result> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   try {
@@ -178,9 +209,9 @@ export async function readMessage(
       budget.acquire(chunk.length);
       bytes += chunk.length;
       chunks.push(chunk);
-      checkLength(chunks, bytes, limits.bodyBytesMax);
+      checkLength(chunks, bytes, bytesMax);
     }
-    return await readContent(Buffer.concat(chunks, bytes), coding, limits, budget);
+    return await use(readContent(Buffer.concat(chunks, bytes), coding));
   } finally {
     budget.release(bytes);
   }
@@ -197,12 +228,7 @@ function checkLength(chunks: Buffer[], bytes: number, bytesMax: number): void {
   }
 }
 
-async function readContent(
-  frame: Buffer,
-  coding: ContentCoding | undefined,
-  { inflatedBytesMax }: BodyLimits,
-  budget: BodyBudget,
-): Promise<Uint8Array> {
+function readContent(frame: Buffer, coding: ContentCoding | undefined): GrpcMessage {
   if (frame.length === 0) throw new RequestRejection(400, "The call has no message.");
   if (frame.length < PREFIX_BYTES || frame.length < PREFIX_BYTES + frame.readUInt32BE(1)) {
     const text = `The message is truncated: the call ended after ${frame.length} bytes.`;
@@ -210,7 +236,7 @@ async function readContent(
   }
   const flag = frame[0]!;
   const content = frame.subarray(PREFIX_BYTES);
-  if (flag === 0) return content;
+  if (flag === 0) return { content, coding: undefined };
   if (flag !== 1) {
     throw new RequestRejection(400, `The message's compression flag is ${flag}; expected 0 or 1.`);
   }
@@ -220,5 +246,5 @@ async function readContent(
       "The message is compressed, but grpc-encoding names no coding.",
     );
   }
-  return decompress(content, inflatedBytesMax, budget, coding);
+  return { content, coding };
 }

@@ -10,19 +10,31 @@ import {
 import { setImmediate } from "node:timers";
 import type { X509Certificate } from "node:crypto";
 import type { AddressedRequest, HostTls, ReceiverHost } from "tailgate/plugin";
-import { GrpcCall, parseGrpcTimeout, readGrpcCoding, readMessage } from "./grpc-call.ts";
+import {
+  GrpcCall,
+  parseGrpcTimeout,
+  readGrpcCoding,
+  readMessage,
+  withMessage,
+  type GrpcMessage,
+} from "./grpc-call.ts";
 import type { BodyBudget, BodyLimits } from "./request-body.ts";
 import {
   chargeSender,
   checkNotEnded,
+  exportResponse,
+  PROTOBUF,
   RequestRejection,
   stoppingRejection,
   toRejection,
 } from "./response.ts";
-import { INGEST_SCOPES } from "./scopes.ts";
+import { FORWARD_ACCESS, INGEST_SCOPES } from "./scopes.ts";
 import { InFlightRequests, listen, type OtlpRequestMetrics } from "./server.ts";
+import { SIGNAL_METHODS, toGrpcRejection, type OtherSignals, type SignalName } from "./signals.ts";
 
 const METHOD = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+
+const METHODS = [METHOD, ...SIGNAL_METHODS.keys()];
 
 const CONTENT_TYPE = /^application\/grpc(?:\+proto)?\s*(?:;|$)/i;
 
@@ -37,17 +49,27 @@ const NGHTTP2_ERR_BAD_CLIENT_MAGIC = -903;
 /** Concurrent calls of one connection; the client queues the others. */
 const STREAMS_MAX = 100;
 
+/** What a call needs to know of its request. */
+interface CallRequest {
+  readonly headers: IncomingHttpHeaders;
+  readonly sender: AddressedRequest;
+  /** Undefined for logs, and for an unknown method. */
+  readonly signal: SignalName | undefined;
+}
+
 export interface GrpcServerOptions {
   readonly limits: BodyLimits;
   /** Shared with HTTP. */
   readonly budget: BodyBudget;
   /** Shared with HTTP. */
   readonly metrics: OtlpRequestMetrics;
+  /** Shared with HTTP. */
+  readonly signals: OtherSignals;
   /** How long a message may take to arrive. */
   readonly requestTimeoutMs: number;
 }
 
-/** OTLP/gRPC: the unary method that exports logs, over HTTP/2. */
+/** OTLP/gRPC: the unary methods that export logs, traces and metrics, over HTTP/2. */
 export class GrpcServer {
   readonly #host: ReceiverHost;
   readonly #options: GrpcServerOptions;
@@ -124,8 +146,9 @@ export class GrpcServer {
     const { metrics } = this.#options;
     const socket = this.#sessions.get(stream.session as ServerHttp2Session);
     const sender = toAddressedRequest(socket ?? {}, headers, rawHeaders);
+    const signal = SIGNAL_METHODS.get(headers[":path"]!);
     const call = new GrpcCall(stream, (status, reason) => {
-      metrics.add("grpc", status, startedAtMs);
+      metrics.add("grpc", status, signal === undefined ? startedAtMs : undefined);
       if (reason !== undefined)
         this.#host.http.rejected(sender, { protocol: "grpc", status, reason });
     });
@@ -139,7 +162,7 @@ export class GrpcServer {
     this.#inFlight.begin();
     this.#calls.add(call);
     try {
-      await this.#export(call, stream, { headers, sender });
+      await this.#export(call, stream, { headers, sender, signal });
     } catch (error) {
       if (stream.aborted || stream.destroyed) call.abort();
       else call.reject(toRejection(error, this.#host.log, this.#host.http.accessOf(sender)));
@@ -149,53 +172,86 @@ export class GrpcServer {
     }
   }
 
-  async #export(
-    call: GrpcCall,
-    stream: ServerHttp2Stream,
-    { headers, sender }: { headers: IncomingHttpHeaders; sender: AddressedRequest },
-  ): Promise<void> {
-    const { limits, budget, metrics, requestTimeoutMs } = this.#options;
-    this.#checkAddress(sender, headers);
+  async #export(call: GrpcCall, stream: ServerHttp2Stream, request: CallRequest): Promise<void> {
+    const { headers, sender, signal } = request;
+    const { limits, budget, signals, requestTimeoutMs } = this.#options;
+    this.#checkAddress(request);
+    if (signal !== undefined) signals.checkAccepted(signal, 501);
     const coding = readGrpcCoding(headers["grpc-encoding"] as string | undefined);
     const timeoutMs = parseGrpcTimeout(headers["grpc-timeout"] as string | undefined);
     if (this.#inFlight.isDraining) throw stoppingRejection();
-    const { http, intake } = this.#host;
-    chargeSender(http, sender, 0);
+    chargeSender(this.#host.http, sender, 0);
     const arrival = setTimeout(() => call.reject(timedOut(requestTimeoutMs)), requestTimeoutMs);
     const deadline =
       timeoutMs === undefined
         ? undefined
         : setTimeout(() => call.reject(timedOut(timeoutMs)), timeoutMs);
     try {
-      const message = await readMessage(stream, coding, limits, budget);
-      clearTimeout(arrival);
-      const access = http.accessOf(sender);
-      checkNotEnded(access);
-      chargeSender(http, sender, message.length);
-      const ingested = await intake.otlpProtobuf(message, access);
-      metrics.report(ingested, {
-        address: stream.session?.socket.remoteAddress,
-        userAgent: headers["user-agent"],
+      if (signal === undefined) {
+        const message = await readMessage(stream, coding, limits, budget);
+        clearTimeout(arrival);
+        call.succeed(await this.#ingest(message, stream, request));
+        return;
+      }
+      const options = { coding, bytesMax: limits.bodyBytesMax, budget };
+      await withMessage(stream, options, async (message) => {
+        clearTimeout(arrival);
+        call.succeed(await this.#handleOther(signal, message, sender));
       });
-      call.succeed(ingested);
     } finally {
       clearTimeout(arrival);
       clearTimeout(deadline);
     }
   }
 
+  async #ingest(
+    message: Uint8Array,
+    stream: ServerHttp2Stream,
+    { headers, sender }: CallRequest,
+  ): Promise<Buffer> {
+    const { http, intake } = this.#host;
+    const access = http.accessOf(sender);
+    checkNotEnded(access);
+    chargeSender(http, sender, message.length);
+    const ingested = await intake.otlpProtobuf(message, access);
+    this.#options.metrics.report(ingested, {
+      address: stream.session?.socket.remoteAddress,
+      userAgent: headers["user-agent"],
+    });
+    return exportResponse(ingested);
+  }
+
+  /** Forwards or discards traces or metrics; returns the response's message. */
+  async #handleOther(
+    signal: SignalName,
+    { content: body, coding }: GrpcMessage,
+    sender: AddressedRequest,
+  ): Promise<Uint8Array> {
+    const { http } = this.#host;
+    checkNotEnded(http.accessOf(sender));
+    chargeSender(http, sender, body.length);
+    const headers = {
+      "content-type": PROTOBUF,
+      ...(coding !== undefined && { "content-encoding": coding.name }),
+    };
+    const response = await this.#options.signals.handle(signal, { sender, body, headers });
+    if (response === undefined) return new Uint8Array();
+    if (response.status >= 300) throw toGrpcRejection(signal, response);
+    // Anything else is not the response's message.
+    return response.headers["content-type"] === PROTOBUF ? response.body : new Uint8Array();
+  }
+
   /** @throws RequestRejection 400, 403 or 501 */
-  #checkAddress(sender: AddressedRequest, { host, ...headers }: IncomingHttpHeaders): void {
+  #checkAddress({ sender, signal, headers: { host, ":path": path } }: CallRequest): void {
     const { host: authority } = sender.headers;
     if (host !== undefined && host.toLowerCase() !== authority?.toLowerCase()) {
       throw new RequestRejection(400, "The Host header contradicts :authority.");
     }
-    const refused = this.#host.http.refusalOf(sender, INGEST_SCOPES);
+    const access = signal === undefined ? INGEST_SCOPES : FORWARD_ACCESS;
+    const refused = this.#host.http.refusalOf(sender, access);
     if (refused !== undefined) throw RequestRejection.of(refused);
-    const path = headers[":path"];
-    if (path !== METHOD) {
-      throw new RequestRejection(501, `Tailgate implements only ${METHOD}, not ${path}.`);
-    }
+    if (signal !== undefined || path === METHOD) return;
+    throw new RequestRejection(501, `Tailgate implements only ${METHODS.join(", ")}, not ${path}.`);
   }
 
   /** Stops accepting calls, and waits for those in flight until the signal aborts. */

@@ -9,6 +9,7 @@ import {
   type AddressedRequest,
   type HostHttp,
 } from "tailgate/plugin";
+import type { CollectorResponse } from "./forwarding.ts";
 import { INGEST_SCOPES } from "./scopes.ts";
 
 /** Not imported: the ES module would load the classes of `fetch` as well at every start. */
@@ -37,6 +38,7 @@ const RPC_CODES = {
   413: [3, "INVALID_ARGUMENT"],
   415: [3, "INVALID_ARGUMENT"],
   429: [8, "RESOURCE_EXHAUSTED"],
+  500: [13, "INTERNAL"],
   501: [12, "UNIMPLEMENTED"],
   503: [14, "UNAVAILABLE"],
   504: [4, "DEADLINE_EXCEEDED"],
@@ -154,6 +156,19 @@ export function sendSuccess(
   // Even an empty body would cost a second write to the socket.
   if (body.length === 0) response.end();
   else response.end(body);
+}
+
+/** Sends the response of a collector. */
+export function sendUnchanged(
+  response: ServerResponse,
+  { status, headers, body }: CollectorResponse,
+): void {
+  response.writeHead(status, {
+    ...headers,
+    "Content-Length": body.length,
+    "X-Content-Type-Options": "nosniff",
+  });
+  response.end(body);
 }
 
 /**

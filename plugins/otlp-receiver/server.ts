@@ -142,9 +142,10 @@ export class OtlpRequestMetrics {
     }
   }
 
-  /** `startedAtMs`: the request's arrival, by `performance.now()`. */
-  add(protocol: OtlpProtocol, status: string, startedAtMs: number): void {
+  /** `startedAtMs`: the request's arrival, by `performance.now()`; without it, its duration does not count. */
+  add(protocol: OtlpProtocol, status: string, startedAtMs?: number): void {
     this.#count(1, { protocol, status });
+    if (startedAtMs === undefined) return;
     this.#observe((performance.now() - startedAtMs) / 1000, { protocol });
   }
 

@@ -23,7 +23,7 @@ const MEANINGS: Readonly<Record<ErrorCode, string>> = {
   PORT_IN_USE:
     "Another program listens on the port or the socket, perhaps another gateway. On 4317 it is often a collector: set `receivers.otlp.grpc_port` to another port, or to `null` to disable gRPC.",
   SENDS_TO_ITSELF:
-    "An exporter's endpoint, or `pass_on_to`, is a port of this gateway. Each record would come back forever.",
+    "An exporter's endpoint, or a `pass_on_to`, is a port of this gateway. Each record would come back forever.",
   LISTEN_FAILED:
     "The operating system rejected the address or the port, such as a port below 1024. Or the socket of `listen` cannot be created: its directory does not exist, or another file has its name.",
   LOG_DIR_UNUSABLE:

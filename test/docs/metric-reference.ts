@@ -25,7 +25,7 @@ const NOWHERE = "http://127.0.0.1:9";
 
 /** The options of built-in plugins that need some, or register more metrics with them. */
 const OPTIONS: Readonly<Record<string, object>> = {
-  "receivers/otlp": { port: 0, grpc_port: 0, pass_on_to: NOWHERE },
+  "receivers/otlp": { port: 0, grpc_port: 0, pass_on_to: NOWHERE, metrics: "discard" },
   "processors/filter": { drop: "level:DEBUG" },
   "exporters/otlp": { endpoint: NOWHERE },
   "exporters/spans": { endpoint: NOWHERE },
@@ -42,6 +42,8 @@ const LABELS: Readonly<Record<string, readonly string[]>> = {
   tailgate_otlp_requests_total: ["protocol", "status"],
   tailgate_otlp_request_duration_seconds: ["protocol"],
   tailgate_otlp_requests_passed_on_total: ["signal", "status"],
+  tailgate_otlp_requests_discarded_total: ["signal"],
+  tailgate_otlp_discarded_bytes_total: ["signal"],
   tailgate_websocket_clients_closed_total: ["reason"],
   tailgate_websocket_clients_refused_total: ["reason"],
   tailgate_websocket_records_missed_total: ["reason"],

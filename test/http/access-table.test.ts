@@ -14,7 +14,7 @@ import { encodeRecords } from "../harness/records.ts";
 import { ask } from "../harness/http-server.ts";
 import { TestTokens } from "../harness/tokens.ts";
 import { Workspace } from "../harness/workspace.ts";
-import { frame, send } from "../plugins/otlp-receiver/raw-call.ts";
+import { frame, METHOD as LOGS_METHOD, send } from "../plugins/otlp-receiver/raw-call.ts";
 
 const PAGE = await Document.read("docs/security.md");
 const TITLE = "Requests";
@@ -212,14 +212,13 @@ const GRPC_OUTCOMES: ReadonlyMap<number | undefined, string> = new Map([
 ]);
 
 const grpc =
-  (logger: string): Probe =>
+  (logger: string, method = LOGS_METHOD): Probe =>
   async (headers) => {
     const lower = Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]);
-    const { grpcStatus } = await send(
-      grpcUrl,
-      frame(requestOf({ [logger]: "sent" })),
-      Object.fromEntries(lower),
-    );
+    const { grpcStatus } = await send(grpcUrl, frame(requestOf({ [logger]: "sent" })), {
+      ...Object.fromEntries(lower),
+      ":path": method,
+    });
     return GRPC_OUTCOMES.get(grpcStatus) ?? `status ${grpcStatus}`;
   };
 
@@ -265,6 +264,14 @@ const PROBES: Readonly<Record<string, Probe>> = {
   "`POST /v1/logs` on 4318, audit event": otlp(() => otlpUrl, "/v1/logs", AUDIT),
   "`Export` (gRPC), system log": grpc(SYSTEM),
   "`Export` (gRPC), audit event": grpc(AUDIT),
+  "`TraceService/Export` (gRPC)": grpc(
+    SYSTEM,
+    "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+  ),
+  "`MetricsService/Export` (gRPC)": grpc(
+    SYSTEM,
+    "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+  ),
   "`POST /v1/traces`": otlp(() => url, "/v1/traces", SYSTEM),
   "`POST /v1/metrics`": otlp(() => url, "/v1/metrics", SYSTEM),
   "`GET /api/whoami`": get("/api/whoami"),

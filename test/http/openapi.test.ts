@@ -420,7 +420,7 @@ test("OTLP requests are answered as documented", async () => {
       expect((await ask(url, path, hostless)).status).toBe(400);
     }
     for (const path of ["/v1/traces", "/v1/metrics"]) {
-      expect((await ask(url, path, { method, headers, body })).status).toBe(404);
+      expect((await ask(url, path, { method, headers, body })).status).toBe(200);
     }
   }
   for (const path of OTLP_PATHS) {
@@ -491,12 +491,14 @@ test("OTLP responses of an overloaded gateway and of a collector are documented"
   await receiver.close!(AbortSignal.timeout(1000));
 });
 
-test("without the collector, traces are answered as documented", async () => {
+test("traces are answered as documented without the collector, and if they are rejected", async () => {
   const { url: otlpUrl } = await openReceiver({ pass_on_to: "http://127.0.0.1:1" });
+  const { url: rejecting } = await openReceiver({ traces: "reject", metrics: "reject" });
   for (const headers of [JSON_BODY, PROTOBUF_BODY]) {
     for (const path of ["/v1/traces", "/v1/metrics"]) {
-      const { status } = await ask(otlpUrl, path, { method: "POST", headers, body: "{}" });
-      expect(status).toBe(503);
+      const request = { method: "POST", headers, body: "{}" };
+      expect((await ask(otlpUrl, path, request)).status).toBe(503);
+      expect((await ask(rejecting, path, request)).status).toBe(404);
     }
   }
 });

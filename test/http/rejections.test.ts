@@ -25,7 +25,7 @@ beforeAll(async () => {
   workspace = await Workspace.create({
     "tailgate.yaml": `{ port: 0, log_dir: logs, journal: { engine: memory }, exporters: { websocket: {} },
       trusted_proxies: [127.0.0.1],
-      receivers: { otlp: { port: 0, grpc_port: 0, max_body_bytes: 1000 } } }`,
+      receivers: { otlp: { port: 0, grpc_port: 0, max_body_bytes: 1000, metrics: reject } } }`,
   });
   const config = await resolveConfig({ env: {}, flags: {}, cwd: workspace.directory });
   gateway = await startTailgate(config, { write: (line) => void lines.push(line) });
@@ -159,11 +159,11 @@ describe("counts and logs a rejected OTLP request with its sender", () => {
     }
   });
 
-  it("for traces without an exporter", async () => {
+  it("for metrics, which the configuration rejects", async () => {
     const line = await lineOf("http", 404, (agent) =>
-      post(`${otlp}/v1/traces`, { "User-Agent": agent }),
+      post(`${otlp}/v1/metrics`, { "User-Agent": agent }),
     );
-    expect(line).toContain("receivers.otlp.pass_on_to");
+    expect(line).toContain("receivers.otlp.metrics");
   });
 });
 

@@ -155,9 +155,11 @@ describe("a permanent rejection", () => {
     [
       "of another method",
       frame(PYTHON),
-      { ":path": "/opentelemetry.proto.collector.trace.v1.TraceService/Export" },
+      {
+        ":path": "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export",
+      },
       UNIMPLEMENTED,
-      /^Tailgate implements only \/opentelemetry.proto.collector.logs.v1.LogsService\/Export, not /,
+      /^Tailgate implements only \/opentelemetry.proto.collector.logs.v1.LogsService\/Export, .* not /,
     ],
     [
       "of a timeout that is none",

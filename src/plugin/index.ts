@@ -76,6 +76,16 @@ export type {
   SystemLog,
 } from "../wire/envelope.ts";
 
+// Lines of logs.
+export type { LineKeys } from "../lines/fields.ts";
+export { lineParser } from "../lines/line.ts";
+export type { LineOptions, LineParser } from "../lines/line.ts";
+export { recordOfLine } from "../lines/parsed-line.ts";
+export type { LineFormat, ParsedLine } from "../lines/parsed-line.ts";
+export type { Severity } from "../lines/severity.ts";
+export { LineSplitter } from "../lines/splitter.ts";
+export type { SplitLine } from "../lines/splitter.ts";
+
 // Errors.
 export type { ErrorCode } from "../wire/errors.ts";
 export { PermanentError, RetryLaterError, TailgateError, textOf } from "../wire/errors.ts";

@@ -5,7 +5,7 @@ import { configReference } from "../../src/config/reference.ts";
 import { commandReference } from "./command-reference.ts";
 import { errorReference } from "./error-reference.ts";
 import { repositoryPath } from "./document.ts";
-import { HTTP_GROUP, moduleReference } from "./plugin-reference.ts";
+import { HTTP_GROUP, LINES_GROUP, moduleReference } from "./plugin-reference.ts";
 import { metricReference } from "./metric-reference.ts";
 
 /** A page and what stands between its comments `generated:begin` and `generated:end`. */
@@ -20,11 +20,16 @@ export const GENERATED: readonly GeneratedPart[] = [
   { page: "docs/errors.md", generate: errorReference },
   {
     page: "docs/plugins/api.md",
-    generate: () => moduleReference("plugin", 2, (title) => title !== HTTP_GROUP),
+    generate: () =>
+      moduleReference("plugin", 2, (title) => title !== HTTP_GROUP && title !== LINES_GROUP),
   },
   {
     page: "docs/plugins/api-http.md",
     generate: () => moduleReference("plugin", 2, (title) => title === HTTP_GROUP),
+  },
+  {
+    page: "docs/plugins/api-lines.md",
+    generate: () => moduleReference("plugin", 2, (title) => title === LINES_GROUP),
   },
   { page: "docs/plugins/testing.md", generate: () => moduleReference("testing", 3) },
   { page: "docs/operations/metrics.md", generate: metricReference },

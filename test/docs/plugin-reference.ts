@@ -32,8 +32,9 @@ interface Declaration extends Member {
   readonly members: readonly Member[];
 }
 
-/** The group of exports that has a page of its own. */
+/** The groups of exports that have pages of their own. */
 export const HTTP_GROUP = "HTTP requests and who makes them";
+export const LINES_GROUP = "Lines of logs";
 
 /**
  * Returns the reference of a module of `src` as Markdown, with headings of that level for its groups: those that

@@ -8,6 +8,9 @@ export default defineProcessor({
   }),
   open({ keys }) {
     return {
+      inspect(view) {
+        return keys.some((key) => view.attribute(key) !== undefined) ? "process" : "pass";
+      },
       process(record) {
         for (const key of keys) {
           if (record.attributes.has(key)) record.attributes.set(key, "********");

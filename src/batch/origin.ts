@@ -146,6 +146,12 @@ export function originOfRecords(records: readonly LogRecord[]): ProtobufOrigin {
   return new ProtobufOrigin(request, length, { isInterim: length === 1, extraBytes: ORIGIN_BYTES });
 }
 
+/** Retains one encoded record; `isOwn` if this process has logged it. */
+export function originOfEncoded(record: EncodedRecord, isOwn: boolean): ProtobufOrigin {
+  const request = buildRequest(1, () => record);
+  return new ProtobufOrigin(request, 1, { isOwn, isInterim: true, extraBytes: ORIGIN_BYTES });
+}
+
 /**
  * Replaces the interim origins of a batch by one request for each type, as they are stored. Only the garbage collector
  * knows how much memory objects use, and a short string may be a slice of a long one that it keeps alive.

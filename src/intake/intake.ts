@@ -1,4 +1,4 @@
-import { originOfRecords, type Origin } from "../batch/origin.ts";
+import { originOfEncoded, originOfRecords, type Origin } from "../batch/origin.ts";
 import { BatchBuilder } from "../batch/batch-builder.ts";
 import { Counters } from "../plugin/metrics.ts";
 import {
@@ -10,6 +10,8 @@ import {
 import { DEFAULT_LOGGER_NAMES, LoggerNames, rankOf } from "../envelope/prefix.ts";
 import { ANYONE, type Sender } from "../envelope/sender.ts";
 import type { StoredEvent } from "../journal/journal.ts";
+import { changedRecord } from "../otlp/changed-record.ts";
+import { encodeLogRecord, type EncodedRecord } from "../otlp/encode.ts";
 import { RequestFindings, type RequestCounts } from "../otlp/findings.ts";
 import type { Steps } from "../otlp/request-limits.ts";
 import type { Access, Ingested, Intake, LogRecord } from "../plugin/index.ts";
@@ -18,21 +20,27 @@ import { TailgateError, textOf } from "../wire/errors.ts";
 import { AuditEvents, RequestEvents, type AcceptedEvent, type Receipt } from "./audit-events.ts";
 import { overloaded, JournalFeed, type JournalFeedOptions } from "./journal-feed.ts";
 import {
-  isAuditEvent,
   PROCESSOR_FAILED,
   ProcessorRejection,
   runProcessors,
+  viewOf,
+  type Processed,
+  type ProcessedRecord,
   type RunningProcessor,
 } from "./processors.ts";
+import type { RequestView } from "./record-view.ts";
+import { checkEncodable, processRequest } from "./request-processing.ts";
 import {
   FORBIDDEN,
   forbiddenRequest,
   ingested,
   JSON_FORM,
+  PROCESSED_FORM,
   LargeRequests,
   ownMemory,
   PROTOBUF_FORM,
   senderOf,
+  TURN_MS,
   withFindings,
   withForbidden,
   type RequestForm,
@@ -66,10 +74,7 @@ export interface RejectedRecord {
 }
 
 const ACCEPTED: IntakeOutcome = { status: "accepted", event: undefined };
-const FILTERED: IntakeOutcome = { status: "filtered" };
-
-/** The largest request that is decoded for processors in one turn of the event loop. */
-const DECODED_BYTES_MAX = 128 << 10;
+const FILTERED = { status: "filtered" } as const;
 
 /** The slabs of large requests are small, because the journal compresses and stores a batch in one turn. */
 const LARGE_SLAB_BYTES = 256 << 10;
@@ -135,7 +140,7 @@ export class RecordIntake implements Intake {
     if (this.#stopped) return this.reject("stopped", stopped());
     const outcome =
       this.#options.processors.length > 0
-        ? this.#acceptProcessed(origin.record(0), { wantsReceipt })
+        ? this.#acceptProcessed({ parts, sent: origin.otlp(0), isOwn: true }, { wantsReceipt })
         : this.#encode(parts, origin, this.#feed.encoderFor(parts), wantsReceipt);
     if (this.#events.hasDuplicates) void this.#countDuplicates();
     void this.#feed.schedule();
@@ -173,7 +178,7 @@ export class RecordIntake implements Intake {
     }
     const { processors } = this.#options;
     const position = processors.findIndex((running) => running.id === id);
-    this.#acceptProcessed(record, { processors: processors.slice(position + 1) });
+    this.#acceptReceived(record, { processors: processors.slice(position + 1) });
     void this.#feed.schedule();
   }
 
@@ -204,7 +209,7 @@ export class RecordIntake implements Intake {
     const { encoder } = this.#feed;
     const request = new ReceivedRecords(sender);
     for (const record of records) {
-      request.add(this.#acceptProcessed(record, { encoder, sender }));
+      request.add(this.#acceptReceived(record, { encoder, sender }));
     }
     request.checkForbidden();
     await Promise.all([this.#feed.schedule(), ...this.#countDuplicates()]);
@@ -217,38 +222,79 @@ export class RecordIntake implements Intake {
     access: Access | undefined,
   ): Promise<Ingested> {
     this.#checkCapacity();
-    const isProcessed = this.#options.processors.length > 0;
-    const findings = new RequestFindings();
-    if (isProcessed && body.length <= DECODED_BYTES_MAX) {
-      const records = form.decode(body, findings);
-      this.#countMalformed(findings);
-      return withFindings(await this.records(records, access), findings);
-    }
     const sender = senderOf(access);
-    const counts = isProcessed
-      ? undefined
-      : form.encode(body, this.#feed.open, this.#lowest, this.#loggers, findings, sender);
+    if (this.#options.processors.length > 0) return this.#processedRequest(body, form, sender);
+    return this.#encodedRequest(body, form, sender, new ReceivedRecords(sender));
+  }
+
+  /** Runs the records through the processors, and then accepts the request that they leave. */
+  async #processedRequest(body: Uint8Array, form: RequestForm, sender: Sender): Promise<Ingested> {
+    const findings = new RequestFindings();
+    const request = new ReceivedRecords(sender);
+    const work = this.#processInSteps(body, form, request, findings);
+    const processed =
+      firstTurn(work) ?? (await this.#large.add(body.length, () => this.#large.inTurns(work)));
+    this.#countMalformed(findings);
+    const left = processed === body ? PROTOBUF_FORM : PROCESSED_FORM;
+    const answer = await this.#encodedRequest(processed, left, sender, request);
+    return withFindings(answer, findings);
+  }
+
+  *#processInSteps(
+    body: Uint8Array,
+    form: RequestForm,
+    request: ReceivedRecords,
+    findings: RequestFindings,
+  ): Steps<Uint8Array> {
+    const { processors } = this.#options;
+    const protobuf = form.toProtobuf ? yield* form.toProtobuf(body, findings) : body;
+    const isJson = form.toProtobuf !== undefined;
+    return yield* processRequest(protobuf, this.#loggers, isJson ? undefined : findings, (view) => {
+      const result = this.#process(view, request.sender, processors);
+      if (typeof result === "string" || !("status" in result)) return result;
+      request.add(result);
+      return undefined;
+    });
+  }
+
+  /** Accepts a request without processors; `request` knows what became of its other records. */
+  async #encodedRequest(
+    body: Uint8Array,
+    form: RequestForm,
+    sender: Sender,
+    request: ReceivedRecords,
+  ): Promise<Ingested> {
+    const findings = new RequestFindings();
+    const counts = form.encode(
+      body,
+      this.#feed.open,
+      this.#lowest,
+      this.#loggers,
+      findings,
+      sender,
+    );
     if (counts === undefined) {
-      const work = (): Promise<AcceptedRequest> => this.#largeRequest(body, form, sender);
-      const request = await this.#large.add(body.length, work);
-      return request.answer;
+      const work = (): Promise<AcceptedRequest> => this.#largeRequest(body, form, request);
+      const accepted = await this.#large.add(body.length, work);
+      return accepted.answer;
     }
     this.#countReceived(counts);
     this.#countMalformed(findings);
-    checkForbidden(counts, sender);
+    request.addCounts(counts);
+    request.checkForbidden();
     const duplicates = this.#countDuplicates();
     if (counts.accepted > 0) await Promise.all([this.#feed.schedule(), ...duplicates]);
-    return withFindings(answerOf(counts, sender), findings);
+    return withFindings(request.answer(), findings);
   }
 
   /** Encodes a request in many turns, into batches of its own that are appended together. */
   async #largeRequest(
     body: Uint8Array,
     form: RequestForm,
-    sender: Sender,
+    request: ReceivedRecords,
   ): Promise<AcceptedRequest> {
     this.#checkRunning();
-    if (this.#options.processors.length > 0) return this.#largeProcessed(body, form, sender);
+    const { sender } = request;
     for (;;) {
       const events = new RequestEvents(this.#events);
       const findings = new RequestFindings();
@@ -261,9 +307,10 @@ export class RecordIntake implements Intake {
         if (!events.admitAll()) continue;
         this.#countReceived(counts);
         this.#countMalformed(findings);
-        checkForbidden(counts, sender);
+        request.addCounts(counts);
+        request.checkForbidden();
         const stored = this.#appendLarge(open, events);
-        const answer = (): Ingested => withFindings(answerOf(counts, sender), findings);
+        const answer = (): Ingested => withFindings(request.answer(), findings);
         return { answer: stored.then(answer) };
       } finally {
         this.#largeOpen = undefined;
@@ -276,37 +323,6 @@ export class RecordIntake implements Intake {
       .end()
       .map((batch) => this.#feed.follow(batch, this.#options.append(batch), events));
     await Promise.all([...stored, ...this.#receipts(events.duplicates)]);
-  }
-
-  async #largeProcessed(
-    body: Uint8Array,
-    form: RequestForm,
-    sender: Sender,
-  ): Promise<AcceptedRequest> {
-    const findings = new RequestFindings();
-    const records = await this.#large.inTurns(form.decodeInSteps(body, findings));
-    this.#countMalformed(findings);
-    const request = new ReceivedRecords(sender);
-    const stored = new Set<Promise<unknown>>();
-    await this.#large.inTurns(this.#processInSteps(records, request, stored));
-    request.checkForbidden();
-    const answer = (): Ingested => withFindings(request.answer(), findings);
-    return { answer: Promise.all(stored).then(answer) };
-  }
-
-  *#processInSteps(
-    records: readonly LogRecord[],
-    request: ReceivedRecords,
-    stored: Set<Promise<unknown>>,
-  ): Steps<void> {
-    const { encoder } = this.#feed;
-    const { sender } = request;
-    for (const record of records) {
-      request.add(this.#acceptProcessed(record, { encoder, sender }));
-      stored.add(this.#feed.schedule());
-      for (const duplicate of this.#countDuplicates()) stored.add(duplicate);
-      yield;
-    }
   }
 
   #countReceived({ accepted, filtered, forbidden }: RequestCounts): void {
@@ -335,37 +351,62 @@ export class RecordIntake implements Intake {
     return receipts;
   }
 
-  /** Processors may change the type of a record, so both types must be permitted. */
+  /** Accepts a record of a plugin. */
+  #acceptReceived(record: LogRecord, options: ProcessOptions): IntakeOutcome {
+    let sent: EncodedRecord;
+    try {
+      sent = encodeLogRecord(record);
+    } catch (error) {
+      return this.#rejectUnencodable(error, false);
+    }
+    return this.#acceptProcessed({ parts: partsOfRecord(record), sent, isOwn: false }, options);
+  }
+
+  /** Runs one record through the processors, and encodes it as it came if they change nothing. */
   #acceptProcessed(
-    record: LogRecord,
-    {
-      encoder,
-      sender = ANYONE,
-      wantsReceipt = false,
-      processors = this.#options.processors,
-    }: ProcessOptions,
+    { parts, sent, isOwn }: GivenRecord,
+    { encoder, sender = ANYONE, wantsReceipt = false, processors }: ProcessOptions,
   ): IntakeOutcome {
-    if (sender.lack !== "" && !permits(sender, isAuditEvent(record, this.#loggers))) {
+    const view = viewOf(sent, this.#loggers);
+    const result = this.#process(view, sender, processors ?? this.#options.processors);
+    if (result !== "unchanged" && "status" in result) return result;
+    try {
+      const stored =
+        result === "unchanged" ? sent : changedRecord(sent, result.before, result.after);
+      const remaining = stored === sent ? parts : partsOfChanged(result as ProcessedRecord, isOwn);
+      const origin = originOfEncoded(stored, isOwn);
+      const chosen = encoder ?? this.#feed.encoderFor(remaining);
+      return this.#encode(remaining, origin, chosen, wantsReceipt, sender);
+    } catch (error) {
+      return this.#rejectUnencodable(error, view.type() === "audit_log");
+    }
+  }
+
+  /** Processors may change the type of a record, so both types must be permitted; the encoder checks the second one. */
+  #process(
+    view: RequestView,
+    sender: Sender,
+    processors: readonly RunningProcessor[],
+  ): "unchanged" | ProcessedRecord | Exclude<IntakeOutcome, { status: "accepted" }> {
+    if (sender.lack !== "" && !permits(sender, view.type() === "audit_log")) {
       return this.#forbid(sender);
     }
-    const result = runProcessors(record, processors, this.#loggers);
-    if (result === undefined) {
+    let result: Processed;
+    try {
+      result = runProcessors(view, processors, this.#loggers);
+      if (typeof result === "object" && "after" in result) checkEncodable(result.after);
+    } catch (error) {
+      if (TailgateError.is(error) && error.code === "OTLP_UNDECODABLE") throw error;
+      return this.#rejectUnencodable(error, view.type() === "audit_log");
+    }
+    if (result === "dropped") {
       this.countFiltered();
       return FILTERED;
     }
-    if (result instanceof ProcessorRejection) {
-      const { reason, isAudit, isReported } = result;
-      const outcome = this.#refuse(PROCESSOR_FAILED, reason, isAudit);
-      return isReported ? { ...outcome, reason } : outcome;
-    }
-    try {
-      const parts = partsOfRecord(result);
-      const origin = originOfRecords([result]);
-      const chosen = encoder ?? this.#feed.encoderFor(parts);
-      return this.#encode(parts, origin, chosen, wantsReceipt, sender);
-    } catch (error) {
-      return this.#rejectUnencodable(error, isAuditEvent(record, this.#loggers));
-    }
+    if (!(result instanceof ProcessorRejection)) return result;
+    const { reason, isAudit, isReported } = result;
+    const outcome = this.#refuse(PROCESSOR_FAILED, reason, isAudit);
+    return isReported ? { ...outcome, reason } : outcome;
   }
 
   /** Encodes a record into the open batch; drops it if there is no encoder, that is, no capacity. */
@@ -407,7 +448,7 @@ export class RecordIntake implements Intake {
     return { status: "accepted", event: this.#events.follow(batch, batch.length - 1) };
   }
 
-  #rejectUnencodable(error: unknown, isAudit: boolean): IntakeOutcome {
+  #rejectUnencodable(error: unknown, isAudit: boolean): RejectedRecord {
     this.#feed.abandon();
     const reason = textOf(error);
     return {
@@ -464,16 +505,29 @@ function permits({ maySendAuditEvents, maySendSystemLogs }: Sender, isAudit: boo
   return isAudit ? maySendAuditEvents : maySendSystemLogs;
 }
 
-/** @throws TailgateError FORBIDDEN if the sender may send none of the records. */
-function checkForbidden({ accepted, filtered, forbidden }: RequestCounts, sender: Sender): void {
-  if (forbidden > 0 && accepted + filtered === 0) throw forbiddenRequest(sender, forbidden);
+/** A record that is not part of a request, with its parts and as it is encoded. */
+interface GivenRecord {
+  readonly parts: RecordParts;
+  readonly sent: EncodedRecord;
+  /** Whether this process has logged it. */
+  readonly isOwn: boolean;
 }
 
-function answerOf({ accepted, filtered, forbidden }: RequestCounts, sender: Sender): Ingested {
-  return withForbidden(ingested(accepted + filtered), sender, forbidden);
+function partsOfChanged({ record }: ProcessedRecord, isOwn: boolean): RecordParts {
+  return { ...partsOfRecord(record), ...(isOwn && { service: "" }) };
 }
 
-/** What became of the records of one request that are processed one by one. */
+/** Runs the steps for one turn of the event loop; returns undefined if that is not enough. */
+function firstTurn<Result>(steps: Steps<Result>): Result | undefined {
+  const endsAtMs = performance.now() + TURN_MS;
+  do {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  } while (performance.now() < endsAtMs);
+  return undefined;
+}
+
+/** What became of the records of one request. */
 class ReceivedRecords {
   readonly sender: Sender;
   readonly #reasons: string[] = [];
@@ -489,6 +543,11 @@ class ReceivedRecords {
     if (isRejected && outcome.error.code === "FORBIDDEN") this.#forbidden++;
     else this.#others++;
     if (isRejected && outcome.reason !== undefined) this.#reasons.push(outcome.reason);
+  }
+
+  addCounts({ accepted, filtered, forbidden }: RequestCounts): void {
+    this.#others += accepted + filtered;
+    this.#forbidden += forbidden;
   }
 
   /** @throws TailgateError FORBIDDEN if the sender may send none of the records. */

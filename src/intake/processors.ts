@@ -1,11 +1,11 @@
 import type { OnError } from "../config/config.ts";
 import type { Counters } from "../plugin/metrics.ts";
-import { originOfRecords } from "../batch/origin.ts";
 import { isAuditRecord } from "../envelope/encoder.ts";
 import type { LoggerNames } from "../envelope/prefix.ts";
-import { textOf } from "../wire/errors.ts";
+import { buildRequest, encodeLogRecord, type EncodedRecord } from "../otlp/encode.ts";
 import { RequestIndex } from "../otlp/request-index.ts";
-import type { LogRecord, Processor } from "../plugin/index.ts";
+import { TailgateError, textOf } from "../wire/errors.ts";
+import type { LogRecord, Processor, RecordView } from "../plugin/index.ts";
 import { RequestView } from "./record-view.ts";
 
 export interface RunningProcessor {
@@ -19,9 +19,6 @@ export interface RunningProcessor {
   /** Logs an error, if it is the first one or follows a record that was processed. */
   failed(error: unknown): void;
 }
-
-/** The parts of a record that tell whether it is an audit event. */
-type NamedRecord = Pick<LogRecord, "scope" | "attributes">;
 
 /** A record that is rejected because a processor failed on it. */
 export class ProcessorRejection {
@@ -40,65 +37,150 @@ export class ProcessorRejection {
 /** The reason under which records that a processor failed on are counted as dropped. */
 export const PROCESSOR_FAILED = "processor_failed";
 
-/** Runs a record through all processors. Returns undefined if one dropped it; audit events cannot be dropped. */
+/** A record as it was before and after the processors, both encoded. */
+export interface ProcessedRecord {
+  readonly record: LogRecord;
+  readonly before: EncodedRecord;
+  readonly after: EncodedRecord;
+}
+
+/**
+ * What the processors made of a record: nothing (`unchanged`), perhaps something else, nothing that is stored (`dropped`),
+ * or a rejection.
+ */
+export type Processed = "unchanged" | "dropped" | ProcessedRecord | ProcessorRejection;
+
+/**
+ * Runs a record through the processors. It is decoded when the first of them wants to change it.
+ * @throws TailgateError OTLP_UNDECODABLE if the record cannot be read, and what the encoder throws for the result.
+ */
 export function runProcessors(
-  record: LogRecord,
+  view: RecordView,
   processors: readonly RunningProcessor[],
   loggers: LoggerNames,
-): LogRecord | ProcessorRejection | undefined {
-  let current = record;
+): Processed {
+  const passing = new PassingRecord(view, loggers);
   for (const running of processors) {
-    const next = runProcessor(running, current, loggers);
-    if (next === undefined || next instanceof ProcessorRejection) return next;
-    current = next;
+    const end = runProcessor(running, passing);
+    if (end !== undefined) return end;
   }
-  return current;
+  return passing.result();
 }
 
-function runProcessor(
-  running: RunningProcessor,
-  record: LogRecord,
-  loggers: LoggerNames,
-): LogRecord | ProcessorRejection | undefined {
-  // A processor that throws may have changed them before.
-  const original = { scope: record.scope, attributes: record.attributes };
-  const { processor, counters } = running;
-  counters.received++;
-  try {
-    const verdict = processor.inspect?.(viewOf(record, loggers)) ?? "process";
-    if (verdict === "drop") return dropRecord(running, record, original, loggers);
-    const next: unknown = verdict === "pass" ? record : processor.process!(record);
-    if (next === undefined) return dropRecord(running, record, original, loggers);
-    checkRecord(next);
-    running.lastError = undefined;
-    counters.sent++;
-    return next as LogRecord;
-  } catch (error) {
-    noteError(running, error);
-    return recordAfterError(running, record, original, loggers);
+/** One record on its way through the processors. */
+class PassingRecord {
+  readonly loggers: LoggerNames;
+  readonly #sent: RecordView;
+  #record: LogRecord | undefined;
+  #before: EncodedRecord | undefined;
+  /** Of the record as it is now; undefined after a processor has had it. */
+  #view: RecordView | undefined;
+
+  constructor(view: RecordView, loggers: LoggerNames) {
+    this.#sent = view;
+    this.#view = view;
+    this.loggers = loggers;
+  }
+
+  get view(): RecordView {
+    return (this.#view ??= viewOf(encodeLogRecord(this.#record!), this.loggers));
+  }
+
+  get isAudit(): boolean {
+    if (this.#record === undefined) return this.#sent.type() === "audit_log";
+    return isAuditEvent(this.#record, this.loggers);
+  }
+
+  /** The decoded record, for a processor to change. */
+  take(): LogRecord {
+    if (this.#record === undefined) {
+      this.#record = this.#sent.record();
+      this.#before = encodeLogRecord(this.#record);
+    }
+    this.#view = undefined;
+    return this.#record;
+  }
+
+  replace(record: LogRecord): void {
+    this.#record = record;
+    this.#view = undefined;
+  }
+
+  result(): "unchanged" | ProcessedRecord {
+    const record = this.#record;
+    if (record === undefined) return "unchanged";
+    return { record, before: this.#before!, after: encodeLogRecord(record) };
   }
 }
 
-function viewOf(record: LogRecord, loggers: LoggerNames): RequestView {
-  const { request } = originOfRecords([record]);
+export function viewOf(record: EncodedRecord, loggers: LoggerNames): RequestView {
+  const request = buildRequest(1, () => record);
   return new RequestView(RequestIndex.of(request, { isExact: true }), loggers).select(0);
 }
 
-/** Returns undefined for a system log. An audit event is retained as it is, and the drop counts as a failure. */
-function dropRecord(
+/** Returns what becomes of the record if it ends here. */
+function runProcessor(
   running: RunningProcessor,
-  record: LogRecord,
-  original: NamedRecord,
-  loggers: LoggerNames,
-): LogRecord | undefined {
-  if (isAuditEvent(original, loggers) && running.processor.dropsAuditEvents === undefined) {
+  passing: PassingRecord,
+): "dropped" | ProcessorRejection | undefined {
+  const { processor, counters } = running;
+  counters.received++;
+  // A processor that throws may have changed what the type depends on.
+  let isAudit: boolean | undefined;
+  let original: LogRecord | undefined;
+  try {
+    const verdict: unknown = processor.inspect?.(passing.view) ?? "process";
+    if (verdict === "drop") return dropRecord(running, passing.isAudit);
+    if (verdict !== "pass") {
+      checkVerdict(verdict, processor);
+      isAudit = passing.isAudit;
+      const record = passing.take();
+      original = { ...record };
+      const next: unknown = processor.process!(record);
+      if (next === undefined) {
+        passing.replace({ ...record, scope: original.scope });
+        return dropRecord(running, isAudit);
+      }
+      checkRecord(next);
+      passing.replace(next as LogRecord);
+    }
+    running.lastError = undefined;
+    counters.sent++;
+    return undefined;
+  } catch (error) {
+    if (isUndecodable(error)) throw error;
+    noteError(running, error);
+    const { reason, isKept, isReported } = afterError(running, (isAudit ??= passing.isAudit));
+    if (!isKept) return new ProcessorRejection(reason, isAudit, isReported);
+    // An audit event stays one.
+    if (original !== undefined) passing.replace({ ...passing.take(), scope: original.scope });
+    return undefined;
+  }
+}
+
+/** The record itself is malformed, which is not the processor's fault. */
+function isUndecodable(error: unknown): boolean {
+  return TailgateError.is(error) && error.code === "OTLP_UNDECODABLE";
+}
+
+/** Returns undefined for an audit event that the processor may not drop: it is retained, and that counts as a failure. */
+function dropRecord(running: RunningProcessor, isAudit: boolean): "dropped" | undefined {
+  if (isAudit && running.processor.dropsAuditEvents === undefined) {
     noteError(running, new Error("it dropped an audit event, which was stored anyway"));
     running.counters.sent++;
-    return { ...record, scope: original.scope };
+    return undefined;
   }
   running.lastError = undefined;
   running.counters.filtered++;
-  return undefined;
+  return "dropped";
+}
+
+/** @throws Error if `inspect` returned something other than a verdict. */
+function checkVerdict(verdict: unknown, { process }: Processor): void {
+  if (verdict !== "process") {
+    throw new Error(`its inspect returned ${JSON.stringify(verdict)} instead of a verdict`);
+  }
+  if (process === undefined) throw new Error("its inspect returned process, which it has not");
 }
 
 /** @throws Error if a processor returned something other than a record. */
@@ -120,27 +202,20 @@ function noteError(running: RunningProcessor, error: unknown): void {
   running.lastError = textOf(error);
 }
 
-function recordAfterError(
+function afterError(
   { id, onError, counters, lastError }: RunningProcessor,
-  record: LogRecord,
-  original: NamedRecord,
-  loggers: LoggerNames,
-): LogRecord | ProcessorRejection {
-  const isAudit = isAuditEvent(original, loggers);
+  isAudit: boolean,
+): { reason: string; isKept: boolean; isReported: boolean } {
   const action = onError ?? (isAudit ? "fail" : "keep");
-  if (action === "keep") {
-    counters.sent++;
-    // An audit event stays one.
-    return { ...record, scope: original.scope };
-  }
-  counters.drop(PROCESSOR_FAILED, 1);
+  if (action === "keep") counters.sent++;
+  else counters.drop(PROCESSOR_FAILED, 1);
   const reason = `The processor ${id} failed: ${lastError?.replace(/\.$/, "")}.`;
-  return new ProcessorRejection(reason, isAudit, action === "fail");
+  return { reason, isKept: action === "keep", isReported: action === "fail" };
 }
 
 /** Returns whether a record is an audit event. A processor may have returned anything, so that parts may be missing. */
-export function isAuditEvent(
-  { scope, attributes }: Partial<NamedRecord>,
+function isAuditEvent(
+  { scope, attributes }: Partial<Pick<LogRecord, "scope" | "attributes">>,
   loggers: LoggerNames,
 ): boolean {
   const entries = attributes instanceof Map ? [...attributes] : [];

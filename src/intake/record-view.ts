@@ -3,6 +3,7 @@ import { ProtobufOrigin } from "../batch/origin.ts";
 import { EnvelopeEncoder, loggerOf, partsOfRecord } from "../envelope/encoder.ts";
 import { rankOf, type LoggerNames } from "../envelope/prefix.ts";
 import { ProtobufDecoder } from "../otlp/decode.ts";
+import { PART_VALUES_MAX } from "../otlp/request-limits.ts";
 import type { RequestIndex } from "../otlp/request-index.ts";
 import { ScannedRecord } from "../otlp/scanned-record.ts";
 import type { EncodedMessage, LogRecord, RecordView, Value } from "../plugin/index.ts";
@@ -28,7 +29,7 @@ export class RequestView implements RecordView {
   constructor(index: RequestIndex, loggers: LoggerNames) {
     this.#index = index;
     this.#loggers = loggers;
-    this.#decoder = new ProtobufDecoder(index);
+    this.#decoder = new ProtobufDecoder(index, PART_VALUES_MAX);
   }
 
   /** Returns this view, of the record at that index in the request. */
@@ -121,8 +122,7 @@ export class RequestView implements RecordView {
   }
 
   record(): LogRecord {
-    // A decoder for each record, so that records share nothing that a plugin could change.
-    return new ProtobufDecoder(this.#index).record(this.#record);
+    return this.#decoder.recordOf(this.#record, this.#scanned);
   }
 
   envelope(): Envelope {
@@ -144,7 +144,9 @@ function envelopeOf(record: LogRecord, level: Level, loggers: LoggerNames): Enve
       encoder.encode({ ...parts, severityNumber: INFO_NUMBER }, NO_ORIGIN, 0);
     }
     const { last } = open;
-    const { type, data } = last.envelope(last.length - 1);
+    // Not through its own cache: the batch is used again.
+    const text = Buffer.from(last.bytes(last.length - 1)).toString();
+    const { type, data } = JSON.parse(text) as Envelope;
     return { type, data: { ...data, level } } as Envelope;
   } finally {
     open.rollback(before);

@@ -7,21 +7,16 @@ import type { BatchBuilder } from "../batch/batch-builder.ts";
 import type { Counters } from "../plugin/metrics.ts";
 import type { LoggerNames } from "../envelope/prefix.ts";
 import { ANYONE, createSender, type Sender } from "../envelope/sender.ts";
-import {
-  decodeOtlpProtobuf,
-  decodeOtlpProtobufInSteps,
-  decodeOtlpJson,
-  decodeOtlpJsonInSteps,
-} from "../otlp/decode.ts";
-import type { RequestCounts, RequestFindings } from "../otlp/findings.ts";
+import { RequestFindings, type RequestCounts } from "../otlp/findings.ts";
 import {
   encodeOtlpJson,
   encodeOtlpJsonInSteps,
   encodeOtlpProtobufInSteps,
   encodeOtlpProtobufWithin,
+  otlpJsonToProtobuf,
 } from "../otlp/request-encoder.ts";
 import type { Steps } from "../otlp/request-limits.ts";
-import type { Access, Ingested, Intake, LogRecord } from "../plugin/index.ts";
+import type { Access, Ingested, Intake } from "../plugin/index.ts";
 import { nextTurn } from "../runtime/timers.ts";
 import type { LevelRank } from "../wire/envelope.ts";
 import { TailgateError } from "../wire/errors.ts";
@@ -32,7 +27,7 @@ const PROTOBUF_STEPS_MAX = 64;
 const JSON_BYTES_MAX = 256 << 10;
 
 /** The time, in ms, that a large request may take up in one turn of the event loop. */
-const TURN_MS = 8;
+export const TURN_MS = 8;
 
 type Encode<Result> = (
   body: Uint8Array,
@@ -48,8 +43,8 @@ export interface RequestForm {
   /** Encodes a request into the open batch. Returns undefined, with nothing done, if it is too large for one turn. */
   readonly encode: Encode<RequestCounts | undefined>;
   readonly encodeInSteps: Encode<Steps<RequestCounts>>;
-  decode(body: Uint8Array, findings: RequestFindings): LogRecord[];
-  decodeInSteps(body: Uint8Array, findings: RequestFindings): Steps<LogRecord[]>;
+  /** Returns the request in protobuf; absent if it is. */
+  toProtobuf?(body: Uint8Array, findings: RequestFindings): Steps<Uint8Array>;
 }
 
 export const PROTOBUF_FORM: RequestForm = {
@@ -58,8 +53,14 @@ export const PROTOBUF_FORM: RequestForm = {
       ? encodeOtlpProtobufWithin(body, open, lowest, loggers, findings, sender, PROTOBUF_STEPS_MAX)
       : undefined,
   encodeInSteps: encodeOtlpProtobufInSteps,
-  decode: decodeOtlpProtobuf,
-  decodeInSteps: decodeOtlpProtobufInSteps,
+};
+
+/** Requests that the processors leave: what there is to find in them has been found before. */
+export const PROCESSED_FORM: RequestForm = {
+  encode: (body, open, lowest, loggers, _findings, sender) =>
+    PROTOBUF_FORM.encode(body, open, lowest, loggers, new RequestFindings(), sender),
+  encodeInSteps: (body, open, lowest, loggers, _findings, sender) =>
+    encodeOtlpProtobufInSteps(body, open, lowest, loggers, undefined, sender),
 };
 
 export const JSON_FORM: RequestForm = {
@@ -68,8 +69,7 @@ export const JSON_FORM: RequestForm = {
       ? encodeOtlpJson(body, open, lowest, loggers, findings, sender)
       : undefined,
   encodeInSteps: encodeOtlpJsonInSteps,
-  decode: decodeOtlpJson,
-  decodeInSteps: decodeOtlpJsonInSteps,
+  toProtobuf: (body, findings) => otlpJsonToProtobuf(body, findings, JSON_BYTES_MAX),
 };
 
 /**

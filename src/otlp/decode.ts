@@ -163,8 +163,9 @@ export class ProtobufDecoder {
     return found.get(name);
   }
 
-  /** Whether a KeyValue has that key. */
+  /** Whether a KeyValue has that key, or may have it. */
   #hasKey(start: number, end: number, name: string): boolean {
+    if (start === end) return true;
     const reader = this.#reader;
     reader.position = start;
     const tag = reader.field(end);

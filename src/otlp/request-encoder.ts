@@ -115,6 +115,19 @@ export function* encodeOtlpJsonInSteps(
   return yield* encodeOtlpProtobufInSteps(protobuf, open, lowest, loggers, undefined, sender);
 }
 
+/**
+ * Returns a request in JSON as protobuf; one of at most `bytesMax` in one step, if possible. With `findings`, a wrong value
+ * only rejects the records that it belongs to.
+ */
+export function* otlpJsonToProtobuf(
+  body: Uint8Array,
+  findings: RequestFindings | undefined,
+  bytesMax: number,
+): Steps<Uint8Array> {
+  const protobuf = body.length <= bytesMax ? fastJsonToProtobuf(body) : undefined;
+  return protobuf ?? (yield* jsonToProtobuf(body, findings, fastRecordToProtobuf));
+}
+
 interface EncodeOptions {
   readonly loggers: LoggerNames;
   readonly findings: RequestFindings | undefined;

@@ -1,0 +1,108 @@
+import { ProtobufOrigin } from "../batch/origin.ts";
+import type { LoggerNames } from "../envelope/prefix.ts";
+import { textOf } from "../wire/errors.ts";
+import { ProtobufDecoder } from "../otlp/decode.ts";
+import { changedRecord } from "../otlp/changed-record.ts";
+import { buildRequest, type EncodedRecord } from "../otlp/encode.ts";
+import { asRejection, type RequestFindings } from "../otlp/findings.ts";
+import { RequestIndex } from "../otlp/request-index.ts";
+import { PART_VALUES_MAX, STEP_BYTES, type Steps } from "../otlp/request-limits.ts";
+import { ScannedRecord } from "../otlp/scanned-record.ts";
+import type { ProcessedRecord } from "./processors.ts";
+import { RequestView } from "./record-view.ts";
+
+/** A step ends after this many records, however small they are. */
+const STEP_RECORDS = 64;
+
+/** What becomes of a record of a request; undefined if it is left out. */
+export type Decide = (view: RequestView) => "unchanged" | ProcessedRecord | undefined;
+
+/**
+ * Runs the records of an ExportLogsServiceRequest through `decide`, in order of time, and returns the request with what it
+ * decided: the same bytes if that is nothing. Records that stay unchanged keep their bytes in any case. What the sender should
+ * know about the records of a changed request is added to `findings`.
+ * @throws TailgateError OTLP_UNDECODABLE
+ */
+export function* processRequest(
+  body: Uint8Array,
+  loggers: LoggerNames,
+  findings: RequestFindings | undefined,
+  decide: Decide,
+): Steps<Uint8Array> {
+  try {
+    const index = yield* RequestIndex.inSteps(body, { isExact: true, isReceived: true });
+    const request = new ProtobufOrigin(index.reader.bytes, index.length);
+    const changes = yield* decideInSteps(index, request, loggers, decide);
+    if (changes.size === 0) return body;
+    if (findings !== undefined) noteFindings(index, findings);
+    return yield* assemble(request, changes);
+  } catch (error) {
+    throw asRejection(error);
+  }
+}
+
+/** A smaller record cannot have too many values: each takes four bytes. */
+const CHECKED_BYTES = 4 * PART_VALUES_MAX;
+
+/**
+ * Checks what a processor made of a record, which must not cost the request its other records.
+ * @throws Error if the record is too large.
+ */
+export function checkEncodable(record: EncodedRecord): void {
+  if (record.record.length + record.resource.length + record.scope.length < CHECKED_BYTES) return;
+  try {
+    const request = buildRequest(1, () => record);
+    const index = RequestIndex.of(request, { isExact: true, isReceived: true });
+    new ProtobufDecoder(index, PART_VALUES_MAX).record(0);
+  } catch (error) {
+    throw new Error(textOf(error), { cause: error });
+  }
+}
+
+type Changes = ReadonlyMap<number, EncodedRecord | undefined>;
+
+function* decideInSteps(
+  index: RequestIndex,
+  request: ProtobufOrigin,
+  loggers: LoggerNames,
+  decide: Decide,
+): Steps<Changes> {
+  const changes = new Map<number, EncodedRecord | undefined>();
+  const view = new RequestView(index, loggers);
+  const order = index.order();
+  let bytes = 0;
+  for (let position = 0; position < index.length; position++) {
+    const record = order?.[position] ?? position;
+    const result = decide(view.select(record));
+    if (result === undefined) changes.set(record, undefined);
+    else if (result !== "unchanged") {
+      const sent = request.otlp(record);
+      const changed = changedRecord(sent, result.before, result.after);
+      if (changed !== sent) changes.set(record, changed);
+    }
+    bytes += index.end(record) - index.start(record);
+    if (bytes < STEP_BYTES && position % STEP_RECORDS !== 0) continue;
+    bytes = 0;
+    yield;
+  }
+  return changes;
+}
+
+/** Notes what the encoder would find in the records, which it does not get to see as they were sent. */
+function noteFindings(index: RequestIndex, findings: RequestFindings): void {
+  const fields = new ScannedRecord();
+  for (let record = 0; record < index.length; record++) {
+    fields.read(index.reader, index.start(record), index.end(record));
+    if (fields.invalidIdEnd !== 0) findings.invalidIdAt(fields.invalidIdEnd);
+  }
+}
+
+function* assemble(request: ProtobufOrigin, changes: Changes): Steps<Uint8Array> {
+  const records: EncodedRecord[] = [];
+  for (let record = 0; record < request.records; record++) {
+    const encoded = changes.has(record) ? changes.get(record) : request.otlp(record);
+    if (encoded !== undefined) records.push(encoded);
+    if (record % STEP_RECORDS === 0) yield;
+  }
+  return buildRequest(records.length, (index) => records[index]!);
+}

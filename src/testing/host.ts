@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { hostLogger } from "../gateway/host-log.ts";
 import { HttpServer } from "../http/server/server.ts";
 import { MemoryJournal } from "../journal/memory.ts";
-import type { Batch, HostJournal, ReceiverHost } from "../plugin/index.ts";
+import type { Batch, HostJournal, ProcessorHost, ReceiverHost } from "../plugin/index.ts";
 import { hostMetrics, type PluginMetric } from "../plugin/metrics.ts";
 import { IntakeOnJournal, type TestIntake } from "./intake.ts";
 
@@ -12,7 +12,7 @@ import { IntakeOnJournal, type TestIntake } from "./intake.ts";
  * A host for tests of plugins of all kinds: a real HTTP server on a free port, a journal in memory, an intake, and a log
  * directory of its own.
  */
-export interface TestHost extends ReceiverHost {
+export interface TestHost extends ReceiverHost, ProcessorHost {
   /** A journal in memory, which tests can append to. */
   readonly journal: TestJournal;
   /** The intake, which shows what it has accepted and can be made to reject. */
@@ -63,6 +63,7 @@ export async function testHost(id: string, options: TestHostOptions = {}): Promi
     http: server.plugins,
     journal,
     intake,
+    emit: (record) => intake.emit(record, id),
     memory: {
       recall: () => journal.memory(id),
       keep: (text) => journal.saveMemory(id, text),

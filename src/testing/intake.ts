@@ -93,6 +93,11 @@ export class IntakeOnJournal implements TestIntake {
     return this.#call(() => this.#intake.records(records, access));
   }
 
+  /** Accepts a record of a processor's own, behind that processor. */
+  emit(record: LogRecord, id: string): void {
+    this.#intake.emit(record, { id });
+  }
+
   async #call(ingest: () => Promise<Ingested>): Promise<Ingested> {
     if (this.#rejection === undefined) return ingest();
     throw new TailgateError(this.#rejection, "The test makes the intake reject this call.");

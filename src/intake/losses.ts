@@ -75,16 +75,15 @@ export class LossMarker {
   failed(batch: RecordBatch): boolean {
     if (this.#pending?.batch !== batch) return false;
     this.#lost = merged(this.#pending.tally, this.#lost);
-    // The retry also probes whether the journal works again if nobody else logs.
-    this.#scheduleIn(STORE_RETRY_MS);
     return true;
   }
 
-  /** Allows the next marker once the journal has answered for the batch of the last one. */
+  /** The journal has answered for a batch: what was lost with it is reported soon, even if nobody logs again. */
   settled(batch: RecordBatch): void {
-    if (this.#pending?.batch !== batch) return;
-    this.#pending = undefined;
+    if (this.#pending?.batch === batch) this.#pending = undefined;
+    if (this.#pending !== undefined) return;
     this.isIdle = this.#lost === undefined;
+    if (!this.isIdle) this.#scheduleIn(STORE_RETRY_MS);
   }
 
   /** Schedules no more flushes: the journal may be closed by then. */

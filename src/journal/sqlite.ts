@@ -37,6 +37,9 @@ const COMMIT_BYTES_MAX = 1 << 20;
 const CURSORS_WITH_COMMIT_MS = 100;
 const CURSORS_MS = 1_000;
 
+/** After a failed commit, how often the journal checks whether the disk accepts one again. */
+const PROBE_MS = 1_000;
+
 /** How often records expire by age. */
 const TIDY_MS = 60_000;
 
@@ -104,6 +107,7 @@ export class SqliteJournal implements Journal {
   /** In order; more than one only if the process is about to die. */
   readonly #underway = new Map<CommitGroup, Promise<void>>();
   #commitError: string | undefined;
+  #probeTimer: NodeJS.Timeout | undefined;
   /** Why there are no files to write to, as the worker has noticed without a commit. */
   #filesError: string | undefined;
   #hasReportedDamage = false;
@@ -378,7 +382,27 @@ export class SqliteJournal implements Journal {
     const kind = error instanceof WorkerError ? error.failure.kind : "unknown";
     const [code, text] = COMMIT_ERRORS[kind];
     this.#commitError = `${code}: ${textOf(error)}`;
+    this.#scheduleProbe();
     return new TailgateError(code, text, { cause: error });
+  }
+
+  #scheduleProbe(): void {
+    if (this.#isClosed) return;
+    this.#probeTimer ??= setTimeout(() => {
+      this.#probeTimer = undefined;
+      void this.#probe();
+    }, PROBE_MS).unref();
+  }
+
+  /** Nobody may log until the gateway is ready again, so the journal tries a commit of its own. */
+  async #probe(): Promise<void> {
+    if (this.#commitError === undefined || this.#isClosed) return;
+    try {
+      await this.saveMemory(CLOCK, JSON.stringify(this.clock.saved));
+      this.#commitError = undefined;
+    } catch {
+      this.#scheduleProbe();
+    }
   }
 
   readFrom(sequence: number): Batch | undefined {
@@ -583,6 +607,7 @@ export class SqliteJournal implements Journal {
 
   async close(): Promise<void> {
     clearInterval(this.#tidyTimer);
+    clearTimeout(this.#probeTimer);
     while (this.#underway.size > 0) await Promise.all(this.#underway.values());
     this.#isClosed = true;
     await this.#restarting?.catch(() => {});

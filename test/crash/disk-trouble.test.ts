@@ -30,9 +30,9 @@ interface Answer {
 }
 
 /** Sends one record of that size; about half of it is incompressible. */
-async function post(url: string, bytes = 100): Promise<Answer> {
+async function post(url: string, bytes = 100, logger = "orchestrator.disk"): Promise<Answer> {
   const logRecords = [{ severityNumber: 9, body: { stringValue: denseText(bytes) } }];
-  const scopeLogs = [{ scope: { name: "orchestrator.disk" }, logRecords }];
+  const scopeLogs = [{ scope: { name: logger }, logRecords }];
   const response = await fetch(`${url}/v1/logs`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
@@ -45,6 +45,11 @@ async function post(url: string, bytes = 100): Promise<Answer> {
 async function statusOf(url: string, path: string): Promise<[number, string]> {
   const response = await fetch(`${url}${path}`);
   return [response.status, await response.text()];
+}
+
+/** Waits until the gateway is ready, without sending it anything. */
+async function readyAgain(url: string): Promise<void> {
+  await vi.waitFor(async () => expect((await statusOf(url, "/readyz"))[0]).toBe(200), 20_000);
 }
 
 /** Posts until the gateway accepts a record and reports that it is ready. */
@@ -114,6 +119,15 @@ journal: { system_bytes: ${MIB}, audit_bytes: ${MIB} }
       const [gateway, url] = await started(site, { config: "exporters: {}\n" });
       await using _ = gateway;
       for (let count = 0; count < 50; count++) expect(await producer.send(url)).toBe(200);
+      // A load balancer sends nothing to a gateway that is not ready: it recovers without a record.
+      const forEvents = await fill(site);
+      await vi.waitFor(async () => {
+        const { status } = await post(url, 100_000, "orchestrator.audit");
+        expect(status).toBe(503);
+      }, 20_000);
+      expect((await statusOf(url, "/readyz"))[0]).toBe(503);
+      await rm(forEvents);
+      await readyAgain(url);
       const ballast = await fill(site);
       const refused = await vi.waitFor(async () => {
         const answer = await post(url, 100_000);
@@ -127,7 +141,11 @@ journal: { system_bytes: ${MIB}, audit_bytes: ${MIB} }
       ]);
       expect((await statusOf(url, "/healthz"))[0]).toBe(200);
       await rm(ballast);
-      await recovered(url);
+      await readyAgain(url);
+      await vi.waitFor(async () => {
+        const [, lost] = await statusOf(url, "/api/logs?logger=tailgate.intake");
+        expect(lost).toMatch(/"lost_reasons":\{"journal_full":\d+\}/);
+      }, 20_000);
       for (let count = 0; count < 50; count++) expect(await producer.send(url)).toBe(200);
       expect(await gateway.end()).toBe(0);
       const stored = await storedIn(site.logDir);

@@ -114,9 +114,11 @@ export class JournalDirectory implements AsyncDisposable {
   async crash(underway: readonly Promise<void>[] = []): Promise<void> {
     const kill = (worker: Worker): void => void worker.terminate();
     process.on("worker", kill);
-    this.#open.clear();
     await this.worker.terminate();
     await Promise.allSettled(underway);
+    // Without its thread it writes nothing, but it would start another thread to see whether the disk works again.
+    for (const journal of this.#open) await journal.close();
+    this.#open.clear();
     process.off("worker", kill);
   }
 

@@ -16,7 +16,7 @@ import {
 } from "tailgate/plugin";
 import { messageTemplate } from "./throttle/message-template.ts";
 import { filterOption } from "./windows/filter-option.ts";
-import { timeOf, timeText } from "./windows/message-fields.ts";
+import { timesOf, timeText, type RecordTimes } from "./windows/message-fields.ts";
 import { Windows } from "./windows/windows.ts";
 
 /** A longer part of a key is cut, which bounds the memory of the keys. */
@@ -73,8 +73,8 @@ interface Suppressed {
   /** The highest one. */
   level: Level;
   readonly resource: Resource | null;
-  readonly first: bigint;
-  last: bigint;
+  readonly first: RecordTimes;
+  last: RecordTimes;
 }
 
 interface Window {
@@ -138,7 +138,7 @@ class Throttle implements Processor {
   }
 
   #suppress(window: Window, view: RecordView): void {
-    const time = timeOf(view.message());
+    const time = timesOf(view.message());
     const level = view.level();
     const { suppressed } = window;
     this.#countSuppressed(1);

@@ -3,12 +3,15 @@ import type { EncodedMessage } from "tailgate/plugin";
 /** The numbers of a LogRecord's fields (opentelemetry-proto, logs.proto). */
 export const LOG_RECORD = {
   timestamp: 1,
+  body: 5,
   attributes: 6,
   flags: 8,
   traceId: 9,
   spanId: 10,
   observedTimestamp: 11,
 } as const;
+
+const TIME_BYTES = 8;
 
 const VARINT = 0;
 const FIXED64 = 1;
@@ -17,9 +20,9 @@ const FIXED32 = 5;
 
 /** Walks over the fields of an encoded protobuf message: `while (fields.next()) ...`. */
 export class MessageFields {
-  readonly bytes: Uint8Array;
-  readonly #end: number;
-  #position: number;
+  #bytes: Uint8Array = new Uint8Array();
+  #end = 0;
+  #position = 0;
   /** The number of the current field. */
   number = 0;
   /** The index of its tag. */
@@ -31,10 +34,13 @@ export class MessageFields {
   /** Whether the message ended within a field, or has one that protobuf no longer uses. */
   isBroken = false;
 
-  constructor({ bytes, start, end }: EncodedMessage) {
-    this.bytes = bytes;
+  /** Begins with the first field of a message. */
+  read({ bytes, start, end }: EncodedMessage): this {
+    this.#bytes = bytes;
     this.#position = start;
     this.#end = end;
+    this.isBroken = false;
+    return this;
   }
 
   /** Advances to the next field; false at the end of the message. */
@@ -72,7 +78,7 @@ export class MessageFields {
   #varint(): number {
     let value = 0;
     for (let shift = 1; this.#position < this.#end; shift *= 0x80) {
-      const byte = this.bytes[this.#position++]!;
+      const byte = this.#bytes[this.#position++]!;
       value += (byte & 0x7f) * shift;
       if (byte < 0x80) return value;
     }
@@ -81,29 +87,37 @@ export class MessageFields {
 
   /** Returns the current field, of eight bytes, as an unsigned number. */
   fixed64(): bigint {
-    const { buffer, byteOffset } = this.bytes;
+    const { buffer, byteOffset } = this.#bytes;
     return new DataView(buffer, byteOffset).getBigUint64(this.valueStart, true);
   }
 }
 
-/** Returns the time of a LogRecord message in nanoseconds since 1970: its timestamp, else its observed one, else 0n. */
-export function timeOf(message: EncodedMessage): bigint {
-  let timestamp = 0n;
-  let observed = 0n;
-  const fields = new MessageFields(message);
-  while (fields.next()) {
-    if (fields.end - fields.valueStart !== 8) continue;
-    if (fields.number === LOG_RECORD.timestamp) timestamp = fields.fixed64();
-    else if (fields.number === LOG_RECORD.observedTimestamp) observed = fields.fixed64();
-  }
-  return timestamp === 0n ? observed : timestamp;
+/** The times of a record in nanoseconds since 1970, 0n if absent. */
+export interface RecordTimes {
+  readonly timestamp: bigint;
+  readonly observedTimestamp: bigint;
 }
 
-/** Returns a time as envelopes show it: `2025-10-13T09:27:24.339163Z`; "" without a time. */
-export function timeText(nanos: bigint): string {
+const fields = new MessageFields();
+
+/** Returns the times of a LogRecord message. */
+export function timesOf(message: EncodedMessage): RecordTimes {
+  let timestamp = 0n;
+  let observedTimestamp = 0n;
+  fields.read(message);
+  while (fields.next()) {
+    if (fields.end - fields.valueStart !== TIME_BYTES) continue;
+    if (fields.number === LOG_RECORD.timestamp) timestamp = fields.fixed64();
+    else if (fields.number === LOG_RECORD.observedTimestamp) observedTimestamp = fields.fixed64();
+  }
+  return { timestamp, observedTimestamp };
+}
+
+/** Returns when a record happened, as envelopes show it: `2025-10-13T09:27:24.339163Z`; "" without a time. */
+export function timeText({ timestamp, observedTimestamp }: RecordTimes): string {
+  const nanos = timestamp || observedTimestamp;
   if (nanos === 0n) return "";
   const micros = nanos / 1000n;
-  const millis = Number(micros / 1000n);
-  const iso = new Date(millis).toISOString();
-  return iso.replace("Z", `${String(micros % 1000n).padStart(3, "0")}Z`);
+  const text = new Date(Number(micros / 1000n)).toISOString();
+  return text.replace("Z", `${String(micros % 1000n).padStart(3, "0")}Z`);
 }

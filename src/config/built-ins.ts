@@ -30,6 +30,7 @@ const BUILT_INS: { readonly [S in Section]: ReadonlyMap<string, Load> } = {
   processors: new Map<string, Load>([
     ["filter", () => import("../../plugins/filter.ts")],
     ["throttle", () => import("../../plugins/throttle.ts")],
+    ["dedupe", () => import("../../plugins/dedupe.ts")],
   ]),
   exporters: new Map<string, Load>([
     ["websocket", () => import("../../plugins/websocket.ts")],

@@ -48,3 +48,18 @@ test("throttle stores what the page says, and a summary of the rest", async () =
     rows.length - stored.length,
   );
 });
+
+test("dedupe stores what the page says, and a count before the next record", async () => {
+  await using gateway = await startWith("config-dedupe");
+  for (const [logger, message, attributes] of tableAfter(page, "dedupe")) {
+    const given = JSON.parse(code(attributes) || "{}") as Record<string, string>;
+    await gateway.send({ logger: code(logger), records: [textRecord(code(message), given)] });
+  }
+  const stored = (await gateway.stored()).map(({ data }) => [data.message, data["log_count"]]);
+  expect(stored).toEqual([
+    ["No route to host", undefined],
+    ["GET /orders", undefined],
+    ["No route to host", 2],
+    ["Connected", undefined],
+  ]);
+});

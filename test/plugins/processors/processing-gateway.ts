@@ -36,6 +36,7 @@ export interface OtlpRecord {
   readonly timeUnixNano?: string;
   readonly severityNumber?: number;
   readonly severityText?: string;
+  readonly traceId?: string;
   readonly body?: OtlpValue;
   readonly eventName?: string;
   readonly attributes?: readonly OtlpAttribute[];

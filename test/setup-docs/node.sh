@@ -6,7 +6,7 @@ set -euo pipefail
 root="$(cd "$(dirname "$0")/../.." && pwd)"
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/tailgate/examples"
 
-for example in node node/pino-transport browser; do
+for example in node node/pino-transport node/all-signals browser; do
   directory="$cache/${example//\//-}"
   mkdir -p "$directory"
   # The same value as in test/docs/example-packages.ts.

@@ -1,21 +1,15 @@
 /** Keeps or drops records by the filter language, before they are stored. */
 
-import { defineProcessor, parseFilter, TailgateError, z, type Processor } from "tailgate/plugin";
-
-const filterText = z.string().superRefine((text, context) => {
-  const problem = problemOf(text);
-  if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
-});
+import { defineProcessor, parseFilter, z, type Processor } from "tailgate/plugin";
+import { filterText } from "./filter/filter-text.ts";
 
 const options = z
   .strictObject({
     keep: filterText
       .optional()
-      .meta({ title: "filter" })
       .describe("Records that match stay; all others are dropped. Either this or `drop`."),
     drop: filterText
       .optional()
-      .meta({ title: "filter" })
       .describe("Records that match are dropped; all others stay. Either this or `keep`."),
     audit: z
       .boolean()
@@ -31,17 +25,6 @@ const options = z
       message: `set either keep or drop, not ${count}`,
     });
   });
-
-/** Returns why a text is no filter; undefined if it is one. */
-function problemOf(text: string): string | undefined {
-  try {
-    if (parseFilter({ q: text }).key !== "") return undefined;
-    return "expected a filter with at least one term";
-  } catch (error) {
-    if (TailgateError.is(error, "FILTER_INVALID")) return error.message;
-    throw error;
-  }
-}
 
 export default defineProcessor({
   name: "filter",

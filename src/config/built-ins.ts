@@ -29,6 +29,7 @@ const BUILT_INS: { readonly [S in Section]: ReadonlyMap<string, Load> } = {
   receivers: new Map<string, Load>([["otlp", () => import("../../plugins/otlp-receiver.ts")]]),
   processors: new Map<string, Load>([
     ["filter", () => import("../../plugins/filter.ts")],
+    ["attributes", () => import("../../plugins/attributes.ts")],
     ["throttle", () => import("../../plugins/throttle.ts")],
     ["dedupe", () => import("../../plugins/dedupe.ts")],
   ]),

@@ -88,6 +88,10 @@ export class RequestView implements RecordView {
     return this.#decoder.attributeOf(this.#scanned, name);
   }
 
+  attributeNames(): string[] {
+    return this.#decoder.attributeNamesOf(this.#scanned);
+  }
+
   resourceAttribute(name: string): Value | undefined {
     return this.#decoder.resource(this.#index.resource(this.#record)).attributes.get(name);
   }

@@ -82,6 +82,33 @@ export function* decodeOtlpJsonInSteps(
   return yield* decodeOtlpProtobufInSteps(yield* jsonToProtobuf(body, findings));
 }
 
+/** A smaller length has one byte. */
+const SHORT_BYTES = 0x80;
+/** The tag and the length of a short field. */
+const SHORT_HEAD_BYTES = 2;
+
+/** The keys that are looked up: they come from the configuration and from plugins. */
+const knownKeys = new Map<string, Uint8Array>();
+const KEYS_MAX = 1024;
+
+/** Returns a key in UTF-8; undefined if other bytes may decode to it. */
+function keyBytes(name: string): Uint8Array | undefined {
+  let key = knownKeys.get(name);
+  if (key !== undefined) return key;
+  if (name.includes("\uFFFD")) return undefined;
+  key = Buffer.from(name);
+  if (knownKeys.size >= KEYS_MAX) knownKeys.clear();
+  knownKeys.set(name, key);
+  return key;
+}
+
+function isSame(bytes: Uint8Array, from: number, key: Uint8Array): boolean {
+  for (let index = 0; index < key.length; index++) {
+    if (bytes[from + index] !== key[index]) return false;
+  }
+  return true;
+}
+
 /** The trace flags of W3C; the other bits are reserved. */
 const FLAGS_MASK = 0xff;
 
@@ -145,7 +172,8 @@ export class ProtobufDecoder {
     if (start === 0) return undefined;
     this.#startPart();
     const reader = this.#reader;
-    const found: ValueMap = new Map();
+    const key = keyBytes(name);
+    let found: ValueMap | undefined;
     reader.position = start;
     while (reader.position < end) {
       const tag = reader.field(end);
@@ -154,28 +182,55 @@ export class ProtobufDecoder {
         continue;
       }
       const after = reader.position;
-      if (this.#hasKey(reader.start, reader.end, name)) {
+      if (key === undefined || this.#mayHaveKey(reader.start, after, key)) {
         reader.position = reader.start;
-        this.#keyValue(after, found, 0);
+        this.#keyValue(after, (found ??= new Map()), 0);
       }
       reader.position = after;
     }
-    return found.get(name);
+    return found?.get(name);
   }
 
-  /** Whether a KeyValue has that key, or may have it. */
-  #hasKey(start: number, end: number, name: string): boolean {
-    if (start === end) return true;
+  /** Returns the names of the attributes of a record whose fields have been read, each once. */
+  attributeNamesOf({ attributesStart: start, attributesEnd: end }: ScannedRecord): string[] {
+    const names = new Set<string>();
+    if (start === 0) return [];
     const reader = this.#reader;
     reader.position = start;
-    const tag = reader.field(end);
-    const keyStart = reader.start;
-    const keyEnd = reader.end;
-    const isFirst = tag === KEY_VALUE_KEY;
-    reader.start = start;
-    reader.end = end;
-    // A key that does not come first is rare; reading the whole pair decides then.
-    return !isFirst || this.text(keyStart, keyEnd) === name;
+    while (reader.position < end) {
+      const tag = reader.field(end);
+      if (tag === RECORD_ATTRIBUTES) names.add(this.#keyBetween(reader.start, reader.position));
+      else reader.ignore(tag, end, 0);
+    }
+    return [...names];
+  }
+
+  /** Returns the key of a KeyValue; if it is repeated, the last one. */
+  #keyBetween(start: number, end: number): string {
+    const reader = this.#reader;
+    let key = "";
+    reader.position = start;
+    while (reader.position < end) {
+      const tag = reader.field(end);
+      if (tag === KEY_VALUE_KEY) key = this.text(reader.start, reader.end);
+      else reader.ignore(tag, end, 0);
+    }
+    return key;
+  }
+
+  /** Returns false if a KeyValue surely has another key: it starts with one, and nothing follows but the value. */
+  #mayHaveKey(start: number, end: number, key: Uint8Array): boolean {
+    const reader = this.#reader;
+    const { bytes } = reader;
+    if (bytes[start] !== KEY_VALUE_KEY) return true;
+    const length = bytes[start + 1]!;
+    const from = start + SHORT_HEAD_BYTES;
+    const keyEnd = from + length;
+    if (length >= SHORT_BYTES || keyEnd > end) return true;
+    if (length === key.length && isSame(bytes, from, key)) return true;
+    if (keyEnd === end) return false;
+    reader.position = keyEnd;
+    return reader.tag(end) !== KEY_VALUE_VALUE || reader.length(end) !== end;
   }
 
   /** Returns a text of the request. */

@@ -19,6 +19,8 @@ export interface RecordView extends RecordFields {
   eventName(): string;
   /** The value of an attribute; undefined if the record does not have it. If it is repeated, the last one counts. */
   attribute(name: string): Value | undefined;
+  /** The names of its attributes, each once, in the order in which they were sent. */
+  attributeNames(): string[];
   /** The value of an attribute of the resource, such as `service.name`; undefined if there is none. */
   resourceAttribute(name: string): Value | undefined;
   /** The record as its sender encoded it. */

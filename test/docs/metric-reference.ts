@@ -27,6 +27,7 @@ const NOWHERE = "http://127.0.0.1:9";
 const OPTIONS: Readonly<Record<string, object>> = {
   "receivers/otlp": { port: 0, grpc_port: 0, pass_on_to: NOWHERE, metrics: "discard" },
   "processors/filter": { drop: "level:DEBUG" },
+  "processors/attributes": { actions: [{ key: "a", action: "delete" }] },
   "exporters/otlp": { endpoint: NOWHERE },
   "exporters/spans": { endpoint: NOWHERE },
 };

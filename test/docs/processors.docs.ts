@@ -2,7 +2,7 @@
 
 import { expect, test } from "vitest";
 import { parse } from "yaml";
-import { ProcessingGateway, textRecord } from "../plugins/processors/processing-gateway.ts";
+import { extras, ProcessingGateway, textRecord } from "../plugins/processors/processing-gateway.ts";
 import { Document } from "./document.ts";
 import { tableAfter } from "./table.ts";
 
@@ -34,6 +34,18 @@ test("filter drops what the page says", async () => {
   const stored = (await gateway.stored()).map(({ data }) => [data.logger, data.message]);
   const expected = rows.filter(([, , , , result]) => result === "stored");
   expect(stored).toEqual(expected.map(([logger, , message]) => [code(logger), code(message)]));
+});
+
+test("attributes changes records as the page says", async () => {
+  await using gateway = await startWith("config-attributes");
+  const resource = [{ key: "host.name", value: { stringValue: "db-1" } }];
+  const rows = tableAfter(page, "attributes").map(([sent, stored]) => [code(sent), code(stored)]);
+  for (const [sent] of rows) {
+    const record = textRecord("message", JSON.parse(sent!) as Record<string, string>);
+    await gateway.send({ logger: "app", records: [record], resource });
+  }
+  const stored = (await gateway.stored()).map(({ data }) => extras(data));
+  expect(stored).toEqual(rows.map(([, expected]) => JSON.parse(expected!) as object));
 });
 
 test("throttle stores what the page says, and a summary of the rest", async () => {

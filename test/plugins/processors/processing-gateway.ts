@@ -64,6 +64,22 @@ export function textRecord(
   };
 }
 
+/** The members of a system log that are no attributes. */
+const OWN_MEMBERS: ReadonlySet<string> = new Set([
+  "timestamp",
+  "level",
+  "logger",
+  "message",
+  "module",
+  "function",
+  "line",
+]);
+
+/** Returns the members of a system log that are attributes. */
+export function extras(data: StoredRecord["data"]): object {
+  return Object.fromEntries(Object.entries(data).filter(([key]) => !OWN_MEMBERS.has(key)));
+}
+
 const OTLP_JSON = { "Content-Type": "application/json" };
 
 export class ProcessingGateway implements AsyncDisposable {

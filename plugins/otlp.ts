@@ -10,6 +10,7 @@ import {
   type OtlpForm,
   type Written,
 } from "tailgate/plugin";
+import { RejectionLog } from "./http-client/rejection-log.ts";
 import {
   destinationOptions,
   LOGS,
@@ -18,7 +19,7 @@ import {
   type Destination,
 } from "./otlp/destination.ts";
 import { Quarantine } from "./otlp/quarantine.ts";
-import { OtlpSender, RejectionLog } from "./otlp/sender.ts";
+import { OtlpSender } from "./otlp/sender.ts";
 
 const options = z.strictObject({
   ...destinationOptions(LOGS),

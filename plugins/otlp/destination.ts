@@ -1,14 +1,17 @@
-import { X509Certificate } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { Agent, type AgentOptions } from "node:http";
-import { Agent as TlsAgent } from "node:https";
 import { resolve } from "node:path";
-import type { Duplex } from "node:stream";
-import { createSecureContext } from "node:tls";
 import { requestUrl, textOf, withPath, z, type EffectiveOption, type Plan } from "tailgate/plugin";
+import { createAgent, type Connection } from "../http-client/agent.ts";
+import { checkHeaderOption, isToken, mergeHeaders } from "../http-client/headers.ts";
+import { resolveProxy } from "../http-client/proxy.ts";
+import type { Setting } from "../http-client/setting.ts";
 import {
-  checkHeaderOption,
+  FILE_OPTIONS,
+  readSecretFile,
+  readTlsFiles,
+  type FileOption,
+} from "../http-client/tls-files.ts";
+import {
   COMPRESSIONS,
   PROTOCOLS,
   readChoice,
@@ -19,10 +22,8 @@ import {
   readVariable,
   TOKEN_VARIABLE,
   type Protocol,
-  type Setting,
   type Signal,
 } from "./environment.ts";
-import { findProxy } from "./proxy.ts";
 
 export const LOGS: Signal = { variable: "LOGS", path: "v1/logs" };
 
@@ -109,11 +110,7 @@ type DestinationOptions = z.output<z.ZodObject<ReturnType<typeof destinationOpti
 export type TokenSource = () => string | Promise<string>;
 
 /** An endpoint with everything that a request to it needs. */
-export interface Destination {
-  /** Without user and password, which are in the headers. */
-  readonly url: URL;
-  /** The URL for log lines: without user, password and query. */
-  readonly name: string;
+export interface Destination extends Connection {
   readonly protocol: Protocol;
   /** Without the token: see {@link requestHeaders}. */
   readonly headers: Readonly<Record<string, string>>;
@@ -121,15 +118,6 @@ export interface Destination {
   readonly isGzipped: boolean;
   /** Timeout of one request by the environment; delivery has its own. */
   readonly timeoutMs: number | undefined;
-  readonly agent: Agent;
-  /** Sockets to a proxy whose tunnel is not established yet: destroy them to abort a request. */
-  readonly tunnels: ReadonlySet<Duplex>;
-}
-
-interface TlsFiles {
-  readonly ca?: Buffer;
-  readonly cert?: Buffer;
-  readonly key?: Buffer;
 }
 
 /** @throws Error that names the option or the variable that is not valid. */
@@ -178,10 +166,6 @@ export async function requestHeaders({
   return mergeHeaders([headers, { Authorization: `Bearer ${text}` }]);
 }
 
-function isToken(text: string): boolean {
-  return /^[!-~]+$/.test(text);
-}
-
 /**
  * Returns the effective options of an exporter to the destination.
  * @throws Error as {@link readDestination} does.
@@ -213,15 +197,6 @@ export function planDestination(options: DestinationOptions, signal: Signal): Pl
     notes.push(`Through the proxy ${requestUrl(proxy.value).name}: ${proxy.source}`);
   }
   return { targets: [requestUrl(endpoint.value).name], effective, notes };
-}
-
-/** Header names are case-insensitive; the last one of a name wins. */
-function mergeHeaders(all: readonly Readonly<Record<string, string>>[]): Record<string, string> {
-  const merged = new Map<string, [string, string]>();
-  for (const [name, value] of all.flatMap(Object.entries<string>)) {
-    merged.set(name.toLowerCase(), [name, value]);
-  }
-  return Object.fromEntries(merged.values());
 }
 
 /**
@@ -306,86 +281,4 @@ function resolveEndpoint({ endpoint }: DestinationOptions, signal: Signal): Sett
   }
   const { value, source, isGeneral } = variable;
   return { value: isGeneral ? withPath(value, signal.path) : value, source };
-}
-
-const FILE_OPTIONS = ["certificate", "client_certificate", "client_key"] as const;
-
-type FileOption = (typeof FILE_OPTIONS)[number];
-
-function readTlsFiles(files: Readonly<Partial<Record<FileOption, Setting>>>): TlsFiles {
-  const { certificate, client_certificate: certificateFile, client_key: keyFile } = files;
-  const ca = certificate && readPem(certificate);
-  const cert = certificateFile && readPem(certificateFile);
-  const key = keyFile && readPem(keyFile);
-  const tls = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
-  const sources = Object.values(files).map(({ source }) => source);
-  try {
-    // createSecureContext silently ignores a CA that is not a certificate.
-    if (ca !== undefined) void new X509Certificate(ca);
-    createSecureContext(tls);
-    if (cert !== undefined && key === undefined) throw new Error("client_key is missing");
-    if (key !== undefined && cert === undefined) throw new Error("client_certificate is missing");
-  } catch (error) {
-    throw new Error(`the certificates are not valid: ${textOf(error)} (${sources.join(", ")})`, {
-      cause: error,
-    });
-  }
-  return tls;
-}
-
-function readPem(file: Setting): Buffer {
-  return readSecretFile(file, "a PEM file");
-}
-
-/** The error shows neither the path nor its cause: people put the content there, perhaps a private key. */
-function readSecretFile({ value, source }: Setting, kind: string): Buffer {
-  let code: string | undefined;
-  try {
-    return readFileSync(resolve(value));
-  } catch (error) {
-    ({ code } = error as NodeJS.ErrnoException);
-  }
-  const name = source.replace(/^option /, "");
-  throw new Error(`the file of ${name} cannot be read (${code}); expected the path of ${kind}`);
-}
-
-/** Node supports proxies from 22.21 and 24.5 on. */
-function supportsProxy(): boolean {
-  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
-  return major > 22 ? major > 24 || (major === 24 && minor >= 5) : major === 22 && minor >= 21;
-}
-
-function resolveProxy(target: URL): Setting<URL> | undefined {
-  const proxy = findProxy(target, process.env);
-  if (proxy === undefined || supportsProxy()) return proxy;
-  throw new Error(
-    `${proxy.source} names a proxy, which requires Node 22.21 or later; NO_PROXY=${target.hostname} excludes this destination`,
-  );
-}
-
-/** One connection, because requests are sent one after the other. */
-function createAgent(
-  { protocol }: URL,
-  tls: TlsFiles,
-  proxy: URL | undefined,
-): Pick<Destination, "agent" | "tunnels"> {
-  const tunnels = new Set<Duplex>();
-  const proxyEnv = proxy === undefined ? {} : { HTTP_PROXY: proxy.href, HTTPS_PROXY: proxy.href };
-  const options: AgentOptions = { keepAlive: true, maxSockets: 1, proxyEnv };
-  if (protocol === "http:") return { agent: new Agent(options), tunnels };
-  const agent = new TlsAgent({ ...options, ...tls });
-  if (proxy !== undefined) agent.createConnection = trackTunnels(agent.createConnection, tunnels);
-  return { agent, tunnels };
-}
-
-/** Records the sockets to the proxy until their tunnel is established: Node's request has no access to them. */
-function trackTunnels(create: Agent["createConnection"], tunnels: Set<Duplex>): typeof create {
-  return function createTunnel(this: Agent, options, callback) {
-    const socket = create.call(this, options, (error, tunnel) => {
-      if (socket) tunnels.delete(socket);
-      callback?.(error, tunnel);
-    });
-    if (socket) tunnels.add(socket);
-    return socket;
-  };
 }

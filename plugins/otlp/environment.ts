@@ -4,7 +4,8 @@
  * because ignoring it would send records elsewhere or without credentials. Errors do not show what may be secret.
  */
 
-import { validateHeaderName, validateHeaderValue } from "node:http";
+import { checkHeaderName, checkHeaderValue } from "../http-client/headers.ts";
+import type { Setting } from "../http-client/setting.ts";
 
 /** An OTLP signal: its names in variables and paths. */
 export interface Signal {
@@ -17,12 +18,6 @@ export interface Signal {
 export const PROTOCOLS = ["http/protobuf", "http/json"] as const;
 
 export type Protocol = (typeof PROTOCOLS)[number];
-
-/** A setting and its source: `OTEL_EXPORTER_OTLP_ENDPOINT`, `option endpoint`, `default`. */
-export interface Setting<Value = string> {
-  readonly value: Value;
-  readonly source: string;
-}
 
 /** The token for another gateway, in the environment. */
 export const TOKEN_VARIABLE = "TAILGATE_TOKEN";
@@ -128,40 +123,10 @@ function parseHeaders(text: string, source: string): Record<string, string> {
   return Object.fromEntries(headers);
 }
 
-/** Returns the option's headers after the same checks. */
-export function checkHeaderOption(
-  headers: Readonly<Record<string, string>>,
-): Setting<typeof headers> {
-  const source = "option headers";
-  for (const [index, [name, value]] of Object.entries(headers).entries()) {
-    checkHeaderName(name, `${source}: header ${index + 1}`);
-    checkHeaderValue(name, value, source);
-  }
-  return { value: headers, source };
-}
-
-/** The error does not show the name, which may be part of a value. */
-function checkHeaderName(name: string, position: string): void {
-  check(() => validateHeaderName(name), `${position} does not start with a valid header name`);
-}
-
-function checkHeaderValue(name: string, value: string, position: string): void {
-  const text = `${position} (${name}) has a value with characters that are not allowed in headers`;
-  check(() => validateHeaderValue(name, value), text);
-}
-
 function decodePercent(text: string, position: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
     throw new Error(`${position} is not percent-encoded UTF-8; write a plain % as %25`);
-  }
-}
-
-function check(validate: () => void, text: string): void {
-  try {
-    validate();
-  } catch {
-    throw new Error(text);
   }
 }

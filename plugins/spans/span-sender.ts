@@ -8,8 +8,9 @@ import {
 import { JsonTraceSerializer, ProtobufTraceSerializer } from "@opentelemetry/otlp-transformer";
 import { resourceFromAttributes, type Resource } from "@opentelemetry/resources";
 import type { Host } from "tailgate/plugin";
+import { RejectionLog } from "../http-client/rejection-log.ts";
 import { TRACES, type Destination } from "../otlp/destination.ts";
-import { OtlpSender, RejectionLog } from "../otlp/sender.ts";
+import { OtlpSender } from "../otlp/sender.ts";
 import type { FinishedSpan, SpanReference } from "./span.ts";
 
 /** Approximate maximum size of a request, in characters of its spans; a larger span is sent alone. */

@@ -1,5 +1,5 @@
 import { beforeEach, afterEach, describe, expect, test, vi } from "vitest";
-import { findProxy } from "../../../plugins/otlp/proxy.ts";
+import { findProxy } from "../../../plugins/http-client/proxy.ts";
 import spans from "../../../plugins/spans.ts";
 import { ForwardProxy } from "./forward-proxy.ts";
 import { auditEvent } from "../spans/events.ts";

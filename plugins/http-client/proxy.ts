@@ -1,7 +1,7 @@
 /** Reads HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, upper or lower case, as curl does. */
 
 import { BlockList, isIP } from "node:net";
-import type { Setting } from "./environment.ts";
+import type { Setting } from "./setting.ts";
 
 const SCHEME_PORTS: ReadonlyMap<string, string> = new Map([
   ["http:", "80"],
@@ -73,4 +73,19 @@ function isInRange(address: string, version: number, entry: string): boolean {
 
 function withoutBrackets(host: string): string {
   return host.replace(/^\[(.*)\]$/, "$1");
+}
+
+/** Node supports proxies from 22.21 and 24.5 on. */
+function supportsProxy(): boolean {
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+  return major > 22 ? major > 24 || (major === 24 && minor >= 5) : major === 22 && minor >= 21;
+}
+
+/** Returns the proxy for requests to `target`, as {@link findProxy} does, if Node can use it. */
+export function resolveProxy(target: URL): Setting<URL> | undefined {
+  const proxy = findProxy(target, process.env);
+  if (proxy === undefined || supportsProxy()) return proxy;
+  throw new Error(
+    `${proxy.source} names a proxy, which requires Node 22.21 or later; NO_PROXY=${target.hostname} excludes this destination`,
+  );
 }

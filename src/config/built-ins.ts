@@ -28,6 +28,7 @@ type Load = () => Promise<{ readonly default: PluginDefinition }>;
 const BUILT_INS: { readonly [S in Section]: ReadonlyMap<string, Load> } = {
   receivers: new Map<string, Load>([["otlp", () => import("../../plugins/otlp-receiver.ts")]]),
   processors: new Map<string, Load>([
+    ["redact", () => import("../../plugins/redact.ts")],
     ["filter", () => import("../../plugins/filter.ts")],
     ["attributes", () => import("../../plugins/attributes.ts")],
     ["throttle", () => import("../../plugins/throttle.ts")],

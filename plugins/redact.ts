@@ -1,0 +1,191 @@
+import {
+  defineProcessor,
+  z,
+  type LogRecord,
+  type Processor,
+  type ProcessorHost,
+  type RecordView,
+  type Verdict,
+} from "tailgate/plugin";
+import { Actions, ACTIONS } from "./redact/actions.ts";
+import type { CustomPatterns } from "./redact/custom-patterns.ts";
+import { EncodedRecord, type CertainParts } from "./redact/encoded-record.ts";
+import { readHashKey } from "./redact/hash-key.ts";
+import { KeyGlobs } from "./redact/key-globs.ts";
+import { RecordRedaction } from "./redact/record-redaction.ts";
+import { BUILT_IN_RULES, KEYS_RULE } from "./redact/rules.ts";
+import { Scanner } from "./redact/scanner.ts";
+import { TextRedaction } from "./redact/text-redaction.ts";
+
+const DEFAULT_KEYS = [
+  "*password*",
+  "*passwd*",
+  "pwd",
+  "*passphrase*",
+  "*secret*",
+  "*api_key*",
+  "*access_key*",
+  "*private_key*",
+  "*credentials",
+  "*authorization",
+  "cookie",
+  "set_cookie",
+  "token",
+  "access_token",
+  "refresh_token",
+  "id_token",
+  "auth_token",
+  "session_token",
+  "bearer_token",
+  "x_amz_security_token",
+];
+
+const KEYS_MAX = 256;
+
+const glob = z.string().min(1).max(256);
+
+const options = z
+  .strictObject({
+    keys: z
+      .array(glob)
+      .max(KEYS_MAX)
+      .default(DEFAULT_KEYS)
+      .describe(
+        "Globs of keys whose values are redacted, at any depth. A glob is compared with the last part of a key and with its dotted path; case, `-` and `_` do not matter.",
+      ),
+    patterns: z
+      .array(z.enum(BUILT_IN_RULES))
+      .default([...BUILT_IN_RULES])
+      .describe("Built-in patterns that are searched in all texts and keys."),
+    allow: z
+      .array(glob)
+      .default([])
+      .describe(
+        "Globs of texts that are kept although a pattern matches, such as `*@example.com`. A glob is compared with the matched text alone.",
+      ),
+    action: z
+      .enum(ACTIONS)
+      .default("mask")
+      .describe(
+        "What happens to a secret: `mask` replaces it by `mask`, `remove` deletes it, `hash` replaces it by a keyed hash, so that equal values stay equal.",
+      ),
+    actions: z
+      .record(z.string(), z.enum(ACTIONS))
+      .default({})
+      .describe(
+        "Actions of single rules, such as `{ email: hash }`. The rule of `keys` is `keys`.",
+      ),
+    mask: z
+      .string()
+      .min(1)
+      .max(64)
+      .regex(/^[^"'`\\\p{Cc}]*$/u, "a text without quotes, backslashes and control characters")
+      .default("[REDACTED:{rule}]")
+      .describe("Text that replaces a secret. `{rule}` is replaced by the name of the rule."),
+    hash_key_file: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        "File with the key for `hash`, of at least 32 bytes, which only its owner can read. A relative path is relative to the working directory.",
+      ),
+    hash_key_env: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        "Name of the environment variable with the key for `hash`, of at least 32 characters.",
+      ),
+  })
+  .check(({ value, issues }) => {
+    const rules: readonly string[] = [...BUILT_IN_RULES, KEYS_RULE];
+    for (const rule of Object.keys(value.actions)) {
+      if (rules.includes(rule)) continue;
+      const message = `there is no rule of that name; the rules are ${rules.join(", ")}`;
+      issues.push({ code: "custom", input: rule, path: ["actions", rule], message });
+    }
+    const isHashing = [value.action, ...Object.values(value.actions)].includes("hash");
+    if (!isHashing || value.hash_key_file !== undefined || value.hash_key_env !== undefined) return;
+    const message = "the action hash needs a key: set hash_key_file or hash_key_env";
+    issues.push({ code: "custom", input: value.action, path: ["action"], message });
+  });
+
+type RedactOptions = z.output<typeof options>;
+
+export default defineProcessor({
+  name: "redact",
+  description:
+    "Removes secrets from records before they are stored: values of configured keys, and what built-in patterns find.",
+  failsClosed: true,
+  options,
+  plan: async (given) => {
+    await readHashKey(given);
+    return {};
+  },
+  async open(given, host) {
+    return new Redactor(given, await readHashKey(given), host);
+  },
+});
+
+class Redactor implements Processor {
+  readonly #encoded: EncodedRecord;
+  readonly #redaction: RecordRedaction;
+  /** Where the record that `process` gets next certainly has a secret, by its bytes. */
+  #certain: CertainParts | undefined;
+
+  constructor(given: RedactOptions, hashKey: Uint8Array | undefined, host: ProcessorHost) {
+    const count = host.metrics.counter(
+      "matches",
+      "Secrets that were redacted, by rule and action.",
+    );
+    const keys = new KeyGlobs(given.keys);
+    const scanner = new Scanner(given.patterns, keys, given.allow);
+    const custom: CustomPatterns | undefined = undefined;
+    const actions = new Actions({
+      ...given,
+      hashKey,
+      count: (rule, action) => count(1, { rule, action }),
+    });
+    for (const rule of [...given.patterns, KEYS_RULE]) {
+      count(0, { rule, action: actions.actionOf(rule) });
+    }
+    const findsCards = given.patterns.includes("card");
+    const texts = new TextRedaction(scanner, custom, actions);
+    this.#encoded = new EncodedRecord({ scanner, keys, custom, findsCards });
+    this.#redaction = new RecordRedaction({ texts, keys, actions, findsCards });
+  }
+
+  inspect(view: RecordView): Verdict {
+    this.#certain = undefined;
+    if (!this.#encoded.hasSecrets(view)) return "pass";
+    this.#certain = this.#encoded.certain;
+    return "process";
+  }
+
+  process(record: LogRecord): LogRecord {
+    const before = { ...record };
+    const redacted = this.#redaction.record(record);
+    if (this.#certain !== undefined) checkChanged(this.#certain, before, redacted);
+    this.#certain = undefined;
+    return redacted;
+  }
+}
+
+/**
+ * Checks that what certainly has a secret was changed. Otherwise the secret is in what only the bytes have, such as the first
+ * of two values of a repeated key, and would be passed on with them.
+ * @throws Error
+ */
+function checkChanged(certain: CertainParts, before: LogRecord, after: LogRecord): void {
+  const isRecordChanged =
+    before.body !== after.body ||
+    before.attributes !== after.attributes ||
+    before.eventName !== after.eventName ||
+    before.severityText !== after.severityText;
+  const isChanged =
+    (!certain.record || isRecordChanged) &&
+    (!certain.resource || before.resource !== after.resource) &&
+    (!certain.scope || before.scope !== after.scope);
+  if (isChanged) return;
+  throw new Error("there is a secret in a repeated or unknown field, which cannot be redacted");
+}

@@ -1,0 +1,140 @@
+/** The processor in a gateway: what it removes is nowhere, and the rest stays as it was. */
+
+import { once } from "node:events";
+import { readdir, readFile } from "node:fs/promises";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { buffer } from "node:stream/consumers";
+import { gunzipSync } from "node:zlib";
+import * as fc from "fast-check";
+import { LoggingManager } from "tailgate";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { jsonToProtobuf } from "../../src/otlp/from-json.ts";
+import { runToEnd } from "../../src/otlp/request-index.ts";
+import { Workspace } from "../harness/workspace.ts";
+import {
+  anyAttributePlace,
+  anyPlace,
+  anySecret,
+  escapedJson,
+  keyedSecret,
+  textPlace,
+  valueWith,
+  type OtlpRequest,
+} from "./redact/secrets.ts";
+
+/** `REDACT_RUNS=3000` looks longer. */
+const RUNS = Number(process.env["REDACT_RUNS"] ?? 150);
+
+const JSON_TYPE = "application/json";
+const PROTOBUF_TYPE = "application/x-protobuf";
+
+let workspace: Workspace;
+let collector: Server;
+const exported: Buffer[] = [];
+let logging: LoggingManager;
+const lines: string[] = [];
+
+beforeAll(async () => {
+  workspace = await Workspace.create();
+  collector = createServer(async (incoming, response) => {
+    const body = await buffer(incoming);
+    exported.push(incoming.headers["content-encoding"] === "gzip" ? gunzipSync(body) : body);
+    response.setHeader("Content-Type", PROTOBUF_TYPE);
+    response.end();
+  });
+  await once(collector.listen(0, "127.0.0.1"), "listening");
+  const { port } = collector.address() as AddressInfo;
+  logging = await LoggingManager.start({
+    port: 0,
+    logDir: workspace.path("logs"),
+    logLevel: "DEBUG",
+    receivers: { otlp: { port: null } },
+    processors: { redact: { keys: ["*password*", "x-internal.*"] } },
+    exporters: {
+      file: {},
+      "audit-file": {},
+      otlp: { endpoint: `http://127.0.0.1:${port}` },
+    },
+    registerGlobally: false,
+    write: (line) => void lines.push(line),
+  });
+});
+
+afterAll(async () => {
+  await logging.stop();
+  collector.close();
+  await workspace[Symbol.asyncDispose]();
+});
+
+async function post(path: string, body: string | Uint8Array, type: string): Promise<string> {
+  const response = await fetch(`${logging.url}${path}`, {
+    method: "POST",
+    headers: { "Content-Type": type },
+    body: body as BodyInit,
+  });
+  return response.text();
+}
+
+/** Returns everything that a gateway shows, sends and stores. */
+async function everything(): Promise<ReadonlyMap<string, string>> {
+  await logging.flush();
+  const places = new Map<string, string>();
+  for (const path of ["/api/logs?limit=1000", "/metrics", "/readyz"]) {
+    places.set(path, await (await fetch(`${logging.url}${path}`)).text());
+  }
+  for (const file of await readdir(workspace.path("logs"), { recursive: true })) {
+    const path = join(workspace.path("logs"), file);
+    const content = await readFile(path, "latin1").catch(() => "");
+    places.set(file, content);
+  }
+  places.set("OTLP", exported.map((body) => body.toString("latin1")).join("\n"));
+  places.set("stderr", lines.join("\n"));
+  return places;
+}
+
+test("a secret of any kind, place, nesting and encoding is nowhere", async () => {
+  const secrets = new Map<string, OtlpRequest>();
+  const anyRequest = fc.oneof(
+    {
+      weight: 3,
+      arbitrary: fc.tuple(anySecret, anyPlace).chain(([secret, place]) =>
+        valueWith(secret).map((value) => ({
+          request: place(value, "note"),
+          secrets: [secret.secret],
+        })),
+      ),
+    },
+    anySecret.chain((secret) =>
+      textPlace(secret).map((request) => ({ request, secrets: [secret.secret] })),
+    ),
+    fc.tuple(keyedSecret, anyAttributePlace).map(([keyed, place]) => ({
+      request: place(keyed.attribute),
+      secrets: keyed.secrets,
+    })),
+  );
+  const encoding = fc.constantFrom("protobuf", "json", "escaped");
+  const answers: string[] = [];
+  await fc.assert(
+    fc.asyncProperty(anyRequest, encoding, async (given, encoded) => {
+      for (const secret of given.secrets) secrets.set(secret, given.request);
+      const json = escapedJson(given.request, (index) => encoded === "escaped" && index % 3 > 0);
+      const answer =
+        encoded === "protobuf"
+          ? post("/v1/logs", runToEnd(jsonToProtobuf(Buffer.from(json))), PROTOBUF_TYPE)
+          : post("/v1/logs", json, JSON_TYPE);
+      answers.push(await answer);
+    }),
+    { numRuns: RUNS },
+  );
+  expect(answers.filter((answer) => answer !== "" && answer !== "{}")).toEqual([]);
+  const places = await everything();
+  expect(places.get("OTLP")).toContain("a record");
+  const leaks = [...places].flatMap(([place, content]) =>
+    [...secrets]
+      .filter(([secret]) => content.includes(secret))
+      .map(([, request]) => `${place}: ${JSON.stringify(request)}`),
+  );
+  expect(leaks.slice(0, 5)).toEqual([]);
+});

@@ -258,6 +258,15 @@ describe("components", () => {
   });
 });
 
+test("a receiver's attributes are texts, numbers and booleans, also from the environment", async () => {
+  const text =
+    "receivers: { otlp: { attributes: { environment: '${env:STAGE}', rack: 7, canary: false, zone: '${env:ZONE:-a-1}' } } }";
+  const { receivers } = await resolved({ text, env: { STAGE: "prod" } });
+  const attributes = { environment: "prod", rack: 7, canary: false, zone: "a-1" };
+  expect(receivers[0]).toMatchObject({ attributes });
+  expect(receivers[0]!.options).not.toHaveProperty("attributes");
+});
+
 describe("configuration errors", () => {
   test.each([
     [
@@ -374,6 +383,11 @@ describe("configuration errors", () => {
       "exporters: {console: {filter: 'level:LOUD'}}",
       'exporters.console.filter: The filter term "level:LOUD" is invalid: the level must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL. Valid terms are:',
     ],
+    [
+      "receivers: {otlp: {attributes: {environment: [prod]}}}",
+      'receivers.otlp.attributes.environment: expected text, number or boolean; found ["prod"]',
+    ],
+    ["receivers: {otlp: {attributes: {log.record.uid: a}}}", "receivers.otlp.attributes."],
     ["exporters: {console: {filter: 3}}", "exporters.console.filter: expected filter; found 3"],
     [
       "exporters: {file: {filter: 'type:audit action:x'}}",

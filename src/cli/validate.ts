@@ -6,6 +6,7 @@ import {
   type Config,
   type ExporterComponent,
   type ProcessorComponent,
+  type ReceiverComponent,
   resolveConfig,
 } from "../config/config.ts";
 import { formatPath } from "../config/problems.ts";
@@ -76,12 +77,14 @@ async function effectiveConfig(
 }
 
 type AnyComponent = Component<unknown> &
-  Partial<Omit<ExporterComponent & ProcessorComponent, "definition">>;
+  Partial<Omit<ExporterComponent & ProcessorComponent & ReceiverComponent, "definition">>;
 
 function sectionOf(section: Section, config: Config, plans: Preflight["plans"]): object {
   const components: readonly AnyComponent[] = config[section];
   return Object.fromEntries(
-    components.map(({ id, options, use, level, filter, onError, queueBytesMax, timeoutMs }) => {
+    components.map((component) => {
+      const { id, options, use, level, filter, onError, queueBytesMax, timeoutMs, attributes } =
+        component;
       const { effective = {} } = plans.get(formatPath([section, id])) ?? {};
       const values = {
         ...(use !== undefined && { use }),
@@ -89,6 +92,7 @@ function sectionOf(section: Section, config: Config, plans: Preflight["plans"]):
         ...(filter !== undefined && { filter }),
         ...(onError !== undefined && { on_error: onError }),
         ...(queueBytesMax !== undefined && { queue_bytes: queueBytesMax }),
+        ...(attributes !== undefined && { attributes }),
         ...(timeoutMs !== undefined && { timeout_seconds: timeoutMs / 1000 }),
         ...options,
         ...Object.fromEntries(Object.entries(effective).map(([key, { value }]) => [key, value])),

@@ -1,5 +1,12 @@
 import type { Level } from "../wire/envelope.ts";
-import type { ExporterDefinition, OptionSchema, ProcessorDefinition, z } from "../plugin/index.ts";
+import type { AddedAttributes } from "../otlp/added-attributes.ts";
+import type {
+  ExporterDefinition,
+  OptionSchema,
+  ProcessorDefinition,
+  ReceiverDefinition,
+  z,
+} from "../plugin/index.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
 import { parseFilter } from "../wire/filter.ts";
 import type { Definitions, Section } from "./built-ins.ts";
@@ -35,6 +42,11 @@ export interface ExporterComponent extends Component<ExporterDefinition> {
   readonly timeoutMs: number;
 }
 
+export interface ReceiverComponent extends Component<ReceiverDefinition> {
+  /** What is added to records that lack them. */
+  readonly attributes?: AddedAttributes;
+}
+
 /** What happens to a record that a processor fails on. */
 export type OnError = "fail" | "keep" | "drop";
 
@@ -47,7 +59,7 @@ export type ComponentOf<S extends Section> = S extends "exporters"
   ? ExporterComponent
   : S extends "processors"
     ? ProcessorComponent
-    : Component<Definitions[S]>;
+    : ReceiverComponent;
 
 export interface ComponentContext {
   readonly directory: string;
@@ -143,12 +155,14 @@ function rejectUnusableFilter(
 
 type Generic = Partial<
   Pick<ExporterComponent, "use" | "level" | "filter" | "queueBytesMax" | "timeoutMs"> &
-    Pick<ProcessorComponent, "onError">
+    Pick<ProcessorComponent, "onError"> &
+    Pick<ReceiverComponent, "attributes">
 >;
 
 type GenericSchemas = typeof GENERIC_SCHEMAS;
 type GenericOptions = z.output<GenericSchemas["exporters"]> &
-  z.output<GenericSchemas["processors"]>;
+  z.output<GenericSchemas["processors"]> &
+  z.output<GenericSchemas["receivers"]>;
 
 /** Reads the keys that belong to the gateway and not to the plugin. */
 async function readGeneric(
@@ -168,7 +182,8 @@ async function readGeneric(
   const { use, level, on_error: onError, queue_bytes: queueBytesMax, timeout_seconds } = generic;
   const filter = generic.filter || undefined;
   const timeoutMs = timeout_seconds && 1000 * timeout_seconds;
-  return withoutUndefined({ use, level, filter, onError, queueBytesMax, timeoutMs });
+  const { attributes } = generic;
+  return withoutUndefined({ use, level, filter, onError, queueBytesMax, timeoutMs, attributes });
 }
 
 async function readOptions(

@@ -2,10 +2,10 @@ import { resolve } from "node:path";
 import { SECTIONS, type Section } from "./built-ins.ts";
 import {
   resolveSection,
-  type Component,
   type ComponentContext,
   type ExporterComponent,
   type ProcessorComponent,
+  type ReceiverComponent,
   rejectSharedFiles,
 } from "./components.ts";
 import { readConfigFile, type ConfigFileSource } from "./config-file.ts";
@@ -38,10 +38,16 @@ import { TailgateError } from "../wire/errors.ts";
 import { followServiceLink } from "../runtime/log-dir.ts";
 import { checkPackage } from "../runtime/package.ts";
 import type { TlsFiles } from "../tls/tls-files.ts";
-import type { ReceiverDefinition, z } from "../plugin/index.ts";
+import type { z } from "../plugin/index.ts";
 import { BlockList, isIP } from "node:net";
 
-export type { Component, ExporterComponent, OnError, ProcessorComponent } from "./components.ts";
+export type {
+  Component,
+  ExporterComponent,
+  OnError,
+  ProcessorComponent,
+  ReceiverComponent,
+} from "./components.ts";
 export type { ConfigFlags } from "./environment.ts";
 
 /** The complete configuration of a gateway, validated and frozen. */
@@ -76,7 +82,7 @@ export interface Config {
   readonly journal: JournalConfig;
   /** The absolute path of the private key for checkpoints; undefined for the default path. */
   readonly auditKeyFile: string | undefined;
-  readonly receivers: readonly Component<ReceiverDefinition>[];
+  readonly receivers: readonly ReceiverComponent[];
   readonly processors: readonly ProcessorComponent[];
   readonly exporters: readonly ExporterComponent[];
   /** All settings other than the sections, as in a file, for `tailgate validate`. */

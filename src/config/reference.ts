@@ -125,6 +125,8 @@ export async function configReference(): Promise<string> {
     table(GENERIC_SCHEMAS.exporters),
     "Processors also have:",
     table(GENERIC_SCHEMAS.processors.omit({ use: true })),
+    "Receivers also have:",
+    table(GENERIC_SCHEMAS.receivers.omit({ use: true })),
   ];
   for (const section of SECTIONS) {
     for (const name of builtInNames(section)) {

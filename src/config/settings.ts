@@ -5,6 +5,7 @@ import { ACCESS_SCOPES } from "../wire/access-scopes.ts";
 import { textOf } from "../wire/errors.ts";
 import { parseAccessFilter, parseFilter } from "../wire/filter.ts";
 import { z, type OptionSchema } from "../plugin/index.ts";
+import { EVENT_KEY } from "../envelope/event-key.ts";
 import type { Section } from "./built-ins.ts";
 
 const LEVEL_NAMES = [...LEVELS, "WARN", "FATAL"];
@@ -399,7 +400,25 @@ const use = z
 
 /** The keys of every component that belong to the gateway and not to the plugin. */
 export const GENERIC_SCHEMAS = {
-  receivers: z.object({ use }),
+  receivers: z.object({
+    use,
+    attributes: z
+      .record(
+        z
+          .string()
+          .min(1, "expected the name of an attribute")
+          .max(256)
+          .refine((name) => name !== EVENT_KEY, "it must differ from record to record"),
+        z.union([z.string(), z.number(), z.boolean()], {
+          error: "expected text, number or boolean",
+        }),
+      )
+      .optional()
+      .meta({ title: "mapping of names to texts, numbers or booleans" })
+      .describe(
+        "Attributes that records of this receiver get, such as `environment: prod`. One that the record has already stays as it is.",
+      ),
+  }),
   processors: z.object({
     use,
     on_error: z

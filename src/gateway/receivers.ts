@@ -1,6 +1,7 @@
-import type { Component } from "../config/config.ts";
+import type { ReceiverComponent } from "../config/config.ts";
+import { intakeWithAttributes } from "../intake/added-attributes.ts";
 import { countedIntake } from "../intake/requests.ts";
-import type { Intake, Receiver, ReceiverDefinition } from "../plugin/index.ts";
+import type { Intake, Receiver } from "../plugin/index.ts";
 import { Counters } from "../plugin/metrics.ts";
 import { createHost, openPlugin, type HostContext } from "./host.ts";
 import { componentStatus, type ComponentStatus } from "./status.ts";
@@ -27,10 +28,12 @@ export class RunningReceivers {
   }
 
   /** @throws TailgateError PLUGIN_OPEN_FAILED and what the plugin throws */
-  async open(component: Component<ReceiverDefinition>): Promise<void> {
-    const { id, definition, options } = component;
+  async open(component: ReceiverComponent): Promise<void> {
+    const { id, definition, options, attributes } = component;
     const counters = new Counters();
-    const intake = countedIntake(this.#intake, counters);
+    const target =
+      attributes === undefined ? this.#intake : intakeWithAttributes(this.#intake, attributes);
+    const intake = countedIntake(target, counters);
     const host = { ...createHost(component, this.#context), intake };
     const receiver = await openPlugin<Receiver>(component, () => definition.open(options, host));
     this.all.push({ id, receiver, counters });

@@ -114,6 +114,13 @@ export function encodeRecordFields(
   return writer.take();
 }
 
+/** Returns an attribute as a field of a LogRecord message. Appended to one, it adds the attribute. */
+export function encodeAttribute(name: string, value: Value): Uint8Array {
+  writer.begin();
+  writeKeyValue(RECORD.attributes, name, value, 0);
+  return writer.take();
+}
+
 function writeTime(tag: number, nanos: bigint): void {
   if (typeof nanos === "bigint" && nanos > 0n && nanos <= UINT64_MAX) writer.fixed64(tag, nanos);
 }

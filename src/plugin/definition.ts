@@ -44,7 +44,7 @@ export interface Definition<
   /**
    * The options: a `z.object` of zod 4, each member with a description and, if possible, a default. Keys that the gateway
    * reads itself are reserved: `use`, for exporters `level`, `filter`, `queue_bytes` and `timeout_seconds`, for processors
-   * `on_error`.
+   * `on_error`, for receivers `attributes`.
    */
   readonly options: Schema;
   /** Set by the define functions. */

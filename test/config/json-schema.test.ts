@@ -91,7 +91,7 @@ describe("the JSON Schema for editors", () => {
       const { additionalProperties } = schema.properties[section]!;
       return Object.keys((additionalProperties as Schema).properties);
     };
-    expect(others("receivers")).toEqual(["use"]);
+    expect(others("receivers")).toEqual(["use", "attributes"]);
     expect(others("exporters")).toEqual([
       "use",
       "level",

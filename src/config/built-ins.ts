@@ -31,6 +31,7 @@ const BUILT_INS: { readonly [S in Section]: ReadonlyMap<string, Load> } = {
     ["redact", () => import("../../plugins/redact.ts")],
     ["filter", () => import("../../plugins/filter.ts")],
     ["attributes", () => import("../../plugins/attributes.ts")],
+    ["parse", () => import("../../plugins/parse.ts")],
     ["throttle", () => import("../../plugins/throttle.ts")],
     ["dedupe", () => import("../../plugins/dedupe.ts")],
   ]),

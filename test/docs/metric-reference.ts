@@ -54,6 +54,7 @@ const LABELS: Readonly<Record<string, readonly string[]>> = {
   tailgate_logins_total: ["outcome"],
   tailgate_sessions_ended_total: ["reason"],
   tailgate_redact_matches_total: ["rule", "action"],
+  tailgate_parse_messages_total: ["result"],
   tailgate_spans_instances_closed_total: ["end"],
   tailgate_spans_dropped_total: ["reason"],
   tailgate_tls_reloads_total: ["result"],

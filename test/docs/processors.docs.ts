@@ -48,6 +48,22 @@ test("attributes changes records as the page says", async () => {
   expect(stored).toEqual(rows.map(([, expected]) => JSON.parse(expected!) as object));
 });
 
+test("parse makes of messages what the page says", async () => {
+  await using gateway = await startWith("config-parse");
+  const rows = tableAfter(page, "parse");
+  for (const [message] of rows) {
+    await gateway.send({ logger: "app", records: [textRecord(code(message), {}, 0)] });
+  }
+  const stored = await gateway.stored();
+  expect(stored.map(({ data }) => [data.message, data.level, extras(data)])).toEqual(
+    rows.map(([, message, level, attributes]) => [
+      code(message),
+      level,
+      JSON.parse(code(attributes)) as object,
+    ]),
+  );
+});
+
 test("throttle stores what the page says, and a summary of the rest", async () => {
   await using gateway = await startWith("config-throttle");
   const rows = tableAfter(page, "throttle");

@@ -18,6 +18,8 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     globalSetup: [fileURLToPath(new URL("build.ts", import.meta.url))],
+    setupFiles: [fileURLToPath(new URL("patient-waits.ts", import.meta.url))],
+    expect: { poll: { timeout: 15_000 } },
     testTimeout: 30_000,
     hookTimeout: 30_000,
     retry: 0,

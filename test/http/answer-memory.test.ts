@@ -12,7 +12,7 @@ const COLLECT = new URL("../bench/collect-on-signal.ts", import.meta.url).href;
 const LISTENING = /^tailgate: listening on (http:\/\/127\.0\.0\.1:\d+) \(dashboard/m;
 
 const MIB = 1 << 20;
-const CLIENTS = 150;
+const CLIENTS = 60;
 const REQUESTS_EACH = 4;
 const ANSWER_BYTES_MAX = 16 * MIB;
 
@@ -53,7 +53,7 @@ test(`${CLIENTS} clients that never read are limited to max_answer_bytes and dis
   };
   const url = (await cli.untilStderr(LISTENING))[1]!;
   const messages = Array.from({ length: 300 }, () => "x".repeat(10_000));
-  for (let count = 0; count < 10; count++) await postMessages(url, messages);
+  for (let count = 0; count < 4; count++) await postMessages(url, messages);
   const before = await collectedNumbers();
   const clients: Socket[] = [];
   for (let index = 0; index < CLIENTS; index++) {
@@ -80,7 +80,7 @@ test(`${CLIENTS} clients that never read are limited to max_answer_bytes and dis
       expect(now.answers).toBeLessThan(MIB);
       expect(highestAnswers).toBeGreaterThan(MIB);
     },
-    { timeout: 25_000, interval: 10 },
+    { timeout: 25_000, interval: 50 },
   );
   expect(highestAnswers).toBeLessThanOrEqual(ANSWER_BYTES_MAX);
   const median = held.sort((one, other) => one - other)[held.length >> 1];

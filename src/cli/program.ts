@@ -5,6 +5,7 @@ import { addAudit } from "./audit.ts";
 import { addHealthcheck } from "./healthcheck.ts";
 import { outputFailed, report } from "./output.ts";
 import { addPlugins } from "./plugins.ts";
+import { addReload } from "./reload.ts";
 import { addRun } from "./run.ts";
 import { addTail } from "./tail.ts";
 import { addToken } from "./token.ts";
@@ -40,6 +41,7 @@ function program(): Command {
     .exitOverride();
   addRun(tailgate);
   addValidate(tailgate);
+  addReload(tailgate);
   addPlugins(tailgate);
   addTail(tailgate);
   addHealthcheck(tailgate);
@@ -48,10 +50,14 @@ function program(): Command {
   return tailgate;
 }
 
-/** Exits quietly when the reader of stdout goes away (`tailgate plugins | head`). A lost terminal on stderr is ignored. */
+/**
+ * Exits quietly when the reader of stdout goes away (`tailgate plugins | head`) or the terminal is closed. A lost terminal on
+ * stderr is ignored.
+ */
 function guardStreams(): void {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    process.exit(error.code === "EPIPE" ? 0 : report(outputFailed(error)));
+    const isGone = error.code === "EPIPE" || error.code === "EIO";
+    process.exit(isGone ? 0 : report(outputFailed(error)));
   });
   process.stderr.on("error", () => {});
 }

@@ -1,25 +1,25 @@
 import { rmSync } from "node:fs";
+import { resolve as resolvePath } from "node:path";
+import { isatty } from "node:tty";
 import { setFlagsFromString } from "node:v8";
 import { type Command, InvalidArgumentError } from "commander";
 import { closestMatch } from "leven";
-import { type ConfigFlags, resolveConfig } from "../config/config.ts";
+import { DEFAULT_FILE } from "../config/config-file.ts";
+import { type Config, type ConfigFlags, resolveConfig } from "../config/config.ts";
 import type { Invitation, RunningTailgate } from "../gateway/start.ts";
 import { overwriteFile } from "../runtime/log-dir.ts";
 import { TailgateError } from "../wire/errors.ts";
+import type { Control } from "./control.ts";
 import { report, say } from "./output.ts";
 import { ServiceManager } from "./service-manager.ts";
 
-type RunOptions = ConfigFlags & { readonly config?: string };
+type RunOptions = ConfigFlags & { readonly config?: string; readonly watch?: true };
 
 /** A gateway that has not stopped by then never will. */
 const STOP_MS_MAX = 10_000;
 
 /** The time limit of the final sync of a process that exits immediately. */
 const SYNC_MS_MAX = 2_000;
-
-/** Senders of SIGHUP expect daemons to reload their configuration. */
-const NO_RELOAD =
-  "SIGHUP: the configuration cannot be reloaded while the gateway runs; restart it to apply changes. Only changed TLS files are read.";
 
 const KEEP_ALIVE_MS = 60_000;
 
@@ -31,7 +31,8 @@ Examples:
   npm start -- --log-dir ./logs --log-level DEBUG
 
 SIGTERM and SIGINT stop it gracefully: accepted records are written first. A second signal stops it as soon as they are
-in the journal. SIGHUP reads TLS files that have changed; restart the gateway to apply a changed configuration.`;
+in the journal. SIGHUP reloads the configuration as \`tailgate reload\` does; in a terminal, it means that the terminal was
+closed, and stops the gateway.`;
 
 export function addRun(program: Command): void {
   program
@@ -51,6 +52,7 @@ export function addRun(program: Command): void {
     )
     .option("--log-dir <path>", "directory of the log files (default: /tmp/madrox_logs)")
     .option("--log-level <level>", "DEBUG, INFO, WARNING, ERROR or CRITICAL (default: INFO)")
+    .option("--watch", "reload the configuration when one of its files changes")
     .addHelpText("after", EXAMPLES)
     .action(async (options: RunOptions, command: Command) => {
       rejectUnknownCommand(command.args, program);
@@ -68,29 +70,56 @@ function rejectUnknownCommand(words: readonly string[], program: Command): void 
   throw new TailgateError("USAGE", `Unknown command ${JSON.stringify(word)}.${hint}`);
 }
 
-async function run({ config: file, ...flags }: RunOptions): Promise<void> {
+async function run({ config: file, watch, ...flags }: RunOptions): Promise<void> {
   letHeapGrow();
+  const terminal = new Terminal();
   let running: RunningTailgate | undefined;
   const ending = listenForExit({
     sync: () => running?.gateway.flushSync(SYNC_MS_MAX),
-    hangUp: () => void running?.reloadCertificate(),
+    endsAtHangUp: () => terminal.isClosed,
+    hangUp: () => void running?.reloader?.reload({ by: "SIGHUP" }),
   });
   const manager = new ServiceManager(process.env);
   manager.starting();
-  const config = await resolveConfig({ file, flags, env: process.env, cwd: process.cwd() });
+  const cwd = process.cwd();
+  const readConfig = (): Promise<Config> => resolveConfig({ file, flags, env: process.env, cwd });
+  const config = await readConfig();
   // Loaded here to keep the other commands fast.
   const { startTailgate } = await import("../gateway/start.ts");
-  const starting = startTailgate(config, { handlesSignals: false, invitesAdmin: true });
+  const starting = startTailgate(config, {
+    handlesSignals: false,
+    invitesAdmin: true,
+    resolve: readConfig,
+  });
+  let control: Control | undefined;
   const started = async (): Promise<void> => {
     running = await starting;
+    const { gateway, reloader } = running;
+    const watched = watch && resolvePath(cwd, file ?? DEFAULT_FILE);
+    const { openControl } = await import("./control.ts");
+    control = reloader && (await openControl(config, reloader, watched));
     announce(running);
     if (running.invitation) invite(running.invitation);
-    manager.ready(running.gateway, `Listening on ${running.url}`);
+    manager.ready(gateway, `Listening on ${running.url}`);
   };
   await Promise.race([started(), ending]);
   await ending;
   manager.stopping();
+  control?.close();
   await withTimeout(starting.then((tailgate) => tailgate.stop()));
+}
+
+/** The terminal in which the gateway was started, if it was. */
+class Terminal {
+  readonly #descriptors = [0, 1, 2].filter((descriptor) => isatty(descriptor));
+
+  /**
+   * Whether SIGHUP means that the terminal was closed: its descriptors are none any more then. While stdout is a terminal, it
+   * is sent by a shell that ends.
+   */
+  get isClosed(): boolean {
+    return this.#descriptors.includes(1) || this.#descriptors.some((one) => !isatty(one));
+  }
 }
 
 function announce({ facts, listeners, notices }: RunningTailgate): void {
@@ -120,10 +149,18 @@ const INVITATION_MS = 10 * 60_000;
 
 /**
  * Resolves at the first SIGTERM, SIGINT or uncaught exception. A second signal calls `sync` and exits; an uncaught exception
- * calls it at once, because it is not known what still works then. SIGHUP calls `hangUp`. Keeps the process alive until
- * then: a plugin that hangs while it opens may leave the event loop without work.
+ * calls it at once, because it is not known what still works then. SIGHUP is like SIGTERM if `endsAtHangUp` says so, and
+ * calls `hangUp` otherwise. Keeps the process alive until then: a plugin that hangs while it opens may leave the event loop without work.
  */
-function listenForExit({ sync, hangUp }: { sync(): void; hangUp(): void }): Promise<void> {
+function listenForExit({
+  sync,
+  endsAtHangUp,
+  hangUp,
+}: {
+  sync(): void;
+  endsAtHangUp(): boolean;
+  hangUp(): void;
+}): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const keepAlive = setInterval(() => {}, KEEP_ALIVE_MS);
   const end = (): void => {
@@ -142,8 +179,10 @@ function listenForExit({ sync, hangUp }: { sync(): void; hangUp(): void }): Prom
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
   process.on("SIGHUP", () => {
-    say(NO_RELOAD);
-    hangUp();
+    if (!endsAtHangUp()) return hangUp();
+    // A terminal that closes sends it twice to the process that leads its session.
+    isSignalled = true;
+    end();
   });
   process.on("uncaughtExceptionMonitor", sync);
   process.on("uncaughtException", (error) => {

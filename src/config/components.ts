@@ -30,6 +30,8 @@ export interface Component<Definition> {
   readonly options: Record<string, unknown>;
   /** The path or the package of the plugin, if the configuration names one. */
   readonly use?: string;
+  /** What the file, the environment and flags say, without defaults: equal for components that did not change. */
+  readonly given?: Mapping;
 }
 
 export interface ExporterComponent extends Component<ExporterDefinition> {
@@ -112,8 +114,19 @@ async function resolveComponent<S extends Section>(
     const definition = await loadPlugin({ section, id, use: generic.use, directory });
     rejectUnsafeErrors(definition, generic, path, context.problems);
     rejectUnusableFilter(definition, generic, path, context.problems);
-    const options = await readOptions(definition, given, path, context);
-    return options && ({ id, definition, options, ...generic } as unknown as ComponentOf<S>);
+    const overrides = readOverrides(optionSources(section, id), context.sources);
+    const options = await readOptions(definition, { given, overrides }, path, context);
+    const values = [...overrides].map(([key, { value }]) => [key, value] as const);
+    return (
+      options &&
+      ({
+        id,
+        definition,
+        options,
+        ...generic,
+        given: plainValues({ ...given, ...Object.fromEntries(values) }),
+      } as unknown as ComponentOf<S>)
+    );
   } catch (error) {
     if (!TailgateError.is(error)) throw error;
     context.problems.addError(formatPath(path), error);
@@ -188,20 +201,27 @@ async function readGeneric(
 
 async function readOptions(
   definition: Definitions[Section],
-  given: Mapping,
+  { given, overrides }: { given: Mapping; overrides: ReturnType<typeof readOverrides> },
   path: ConfigPath,
   context: ComponentContext,
 ): Promise<Record<string, unknown> | undefined> {
-  const [section, id] = path as [Section, string];
+  const [section] = path as [Section, string];
   const keys = listGenericKeys(section);
   const options = new Map(Object.entries(given).filter(([key]) => !keys.includes(key)));
-  const overrides = readOverrides(optionSources(section, id), context.sources);
   for (const [key, { value }] of overrides) options.set(String(key), value);
   return validate(definition.options, Object.fromEntries(options), {
     place: (inner) => overrides.get(inner[0] ?? "")?.place ?? formatPath([...path, ...inner]),
     otherKeys: keys,
     problems: context.problems,
   });
+}
+
+/** Returns a copy in which substitutions have their values. */
+function plainValues(value: unknown): unknown {
+  if (value instanceof EnvironmentText) return value.value;
+  if (Array.isArray(value)) return value.map(plainValues);
+  if (!isMapping(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plainValues(inner)]));
 }
 
 function listGenericKeys(section: Section): string[] {

@@ -3,7 +3,7 @@ import { dirname, resolve } from "node:path";
 import { TailgateError, textOf } from "../wire/errors.ts";
 
 /** The file that is read, if it exists, when none is named. */
-const DEFAULT_FILE = "tailgate.yaml";
+export const DEFAULT_FILE = "tailgate.yaml";
 
 /** A parsed configuration file, before substitution and validation. */
 export interface ConfigFile {

@@ -37,6 +37,7 @@ import type { EnvelopeType, Level } from "../wire/envelope.ts";
 import { TailgateError } from "../wire/errors.ts";
 import { followServiceLink } from "../runtime/log-dir.ts";
 import { checkPackage } from "../runtime/package.ts";
+import { SOCKET_PATH_BYTES_MAX } from "../runtime/unix-socket.ts";
 import type { TlsFiles } from "../tls/tls-files.ts";
 import type { z } from "../plugin/index.ts";
 import { BlockList, isIP } from "node:net";
@@ -299,9 +300,6 @@ function bindRisk({ hasAuth, hasTls }: { hasAuth: boolean; hasTls: boolean }): s
 }
 
 const SOCKET_PREFIX = "unix:";
-
-/** The system's limit for the path of a socket, without the final NUL (unix(7)). */
-const SOCKET_PATH_BYTES_MAX = process.platform === "linux" ? 107 : 103;
 
 function socketConfig(
   { listen, listen_mode: mode }: z.output<typeof settingsSchema>,

@@ -1,4 +1,5 @@
-import { existsSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { TailgateError, textOf } from "../wire/errors.ts";
@@ -71,13 +72,37 @@ async function locate(request: PluginRequest): Promise<string> {
   const { use, directory } = request;
   if (use !== undefined && (use.startsWith(".") || isAbsolute(use))) {
     const path = resolve(directory, use);
-    if (existsSync(path)) return pathToFileURL(path).href;
+    if (existsSync(path)) return versionedUrl(path);
     throw new TailgateError(
       "PLUGIN_NOT_FOUND",
       `${formatComponent(request)}: the file ${path} does not exist (use: ${use}).`,
     );
   }
   return locatePackage(use ?? PACKAGE_PREFIX + componentType(request.id), request);
+}
+
+/** The digest of each plugin file when it was imported first. */
+const firstDigests = new Map<string, string>();
+
+/**
+ * Returns the URL of a plugin file. Node.js imports a URL only once: if the content is not that of the first import, the URL
+ * has a query that names it. What the file imports itself stays as it was.
+ */
+function versionedUrl(path: string): string {
+  const { href } = pathToFileURL(path);
+  const digest = digestOf(path);
+  const first = firstDigests.get(href) ?? digest;
+  firstDigests.set(href, first);
+  return first === digest ? href : `${href}?content=${digest}`;
+}
+
+/** A path that cannot be read fails when it is imported. */
+function digestOf(path: string): string {
+  try {
+    return createHash("sha256").update(readFileSync(path)).digest("hex").slice(0, 16);
+  } catch {
+    return "";
+  }
 }
 
 /** Resolves from the configuration's directory first, then from Tailgate's own: either may be a global installation. */

@@ -32,6 +32,11 @@ export interface DeliverySource {
   shift(): void;
   /** Discards everything that is waiting and stays empty from then on. */
   abandon(): Remainder;
+  /**
+   * Stays empty from then on, and returns what another source has to get in place of this one. What the other one reads from
+   * the journal itself is not among it.
+   */
+  handOver(): readonly Batch[];
   /** Returns the current end of the source, for `hasReached`. */
   end(): number;
   /** Returns whether everything up to that end was written or dropped. */
@@ -64,6 +69,11 @@ export class Delivery {
   readonly #source: DeliverySource;
   readonly #options: DeliveryOptions;
   readonly #closing = new AbortController();
+  /** Aborts the wait for the next attempt. */
+  #waiting = new AbortController();
+  /** Aborts the write in progress, if there is one. */
+  #writing: AbortController | undefined;
+  #isSuspended = false;
   #running: Promise<void> | undefined;
   /** Whether `wake` was called since the source was last asked, whose answer may be out of date. */
   #isWoken = false;
@@ -111,15 +121,16 @@ export class Delivery {
 
   /** Starts delivering if idle. To be called when the source may have new records. Never throws, never blocks. */
   wake(): void {
-    if (this.#closing.signal.aborted) return;
+    if (this.#closing.signal.aborted || this.#isSuspended) return;
     this.#isWoken = true;
     this.#running ??= this.#run();
   }
 
   async #run(): Promise<void> {
-    for (;;) {
+    while (!this.#isSuspended) {
       this.#isWoken = false;
       const batch = await this.#head();
+      if (this.#isSuspended) break;
       if (batch === undefined) {
         if (this.#isWoken) continue;
         break;
@@ -137,7 +148,8 @@ export class Delivery {
       else {
         // No longer than until the delivery is closed, when one attempt is left.
         const delayMs = backoffMs(this.retries++, this.#retryAfterMs);
-        await wait(delayMs, undefined, { signal, ref: false }).catch(() => {});
+        const { signal: ending } = this.#waiting;
+        await wait(delayMs, undefined, { signal: ending, ref: false }).catch(() => {});
       }
     }
     this.#headAtMs = undefined;
@@ -163,6 +175,7 @@ export class Delivery {
       this.#recovered();
       return "done";
     } catch (error) {
+      if (this.#isAbandoned) return "done";
       this.counters.failed += batch.length;
       return PermanentError.is(error) ? this.#rejected(batch, error) : this.#failed(error);
     }
@@ -179,6 +192,7 @@ export class Delivery {
 
   async #writeInTime(batch: Batch): Promise<Written | void> {
     const timeout = new AbortController();
+    this.#writing = timeout;
     const writing = this.#exporter.write(batch, timeout.signal);
     if (!(writing instanceof Object) || "dropped" in writing) return writing;
     const { timeoutMs, log } = this.#options;
@@ -269,8 +283,51 @@ export class Delivery {
   async close(signal: AbortSignal): Promise<void> {
     this.#source.close?.();
     this.#closing.abort();
+    this.#waiting.abort();
     await this.drain(signal);
     this.#abandon();
+    await this.closeExporter(signal);
+  }
+
+  /**
+   * Stops writing after the write in progress. Resolves with whether that has ended before the signal aborted: only then, or
+   * after {@link cut}, may another delivery write to the same destination. {@link resume} undoes it.
+   */
+  async suspend(signal: AbortSignal): Promise<boolean> {
+    this.#isSuspended = true;
+    this.#waiting.abort();
+    await Promise.race([this.#running, whenAborted(signal)]);
+    return this.#running === undefined;
+  }
+
+  /** Aborts the write that has not ended in time. Resolves with whether it has ended before the signal aborted. */
+  async cut(signal: AbortSignal): Promise<boolean> {
+    const reason = new TailgateError("DELIVERY_TIMEOUT", "The exporter is being restarted.");
+    this.#writing?.abort(reason);
+    await Promise.race([this.#running, whenAborted(signal)]);
+    return this.#running === undefined;
+  }
+
+  /** Continues after {@link suspend}. */
+  resume(): void {
+    if (!this.#isSuspended) return;
+    this.#isSuspended = false;
+    this.#waiting = new AbortController();
+    this.wake();
+  }
+
+  /**
+   * Ends a suspended delivery in favor of another one, and returns what that one has to be given. Nothing counts as lost. The
+   * outcome of a write that has not ended is ignored, so that its records are delivered again. {@link closeExporter} is next.
+   */
+  handOver(): readonly Batch[] {
+    this.#closing.abort();
+    this.#isAbandoned = true;
+    return this.#source.handOver();
+  }
+
+  /** Closes the exporter. Its error is logged. */
+  async closeExporter(signal: AbortSignal): Promise<void> {
     try {
       await Promise.race([this.#exporter.close?.(signal), whenAborted(signal)]);
     } catch (error) {

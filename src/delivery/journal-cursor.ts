@@ -246,6 +246,13 @@ class JournalCursor implements DeliverySource {
     return { lost: left, retained: 0 };
   }
 
+  /** Another cursor reads what is not settled again. */
+  handOver(): readonly Batch[] {
+    this.#heads = [];
+    this.#isAbandoned = true;
+    return [];
+  }
+
   end(): number {
     return this.#options.journal.durable;
   }

@@ -126,6 +126,11 @@ class LiveSource implements DeliverySource {
     return { lost: this.#queue.clear() + this.#unmatched.clear(), retained: 0 };
   }
 
+  handOver(): readonly Batch[] {
+    this.#isClosed = true;
+    return this.#queue.takeAll();
+  }
+
   end(): number {
     return this.#counters.received;
   }
@@ -216,6 +221,13 @@ export class DeliveryQueue {
     }
     if (this.#bytes.audit_log > this.#bytesMax) dropped.audit_log = this.#drop("audit_log", LEVELS);
     return dropped;
+  }
+
+  /** Empties the queue and returns its batches. */
+  takeAll(): readonly Batch[] {
+    const batches = this.#entries.map(({ batch }) => batch);
+    this.clear();
+    return batches;
   }
 
   /** Empties the queue and returns the number of records that it held. */

@@ -121,7 +121,8 @@ function meaningfulEventName(name: string | undefined): string {
 /** Encodes records that are objects into a batch. */
 export class EnvelopeEncoder {
   readonly #open: BatchBuilder;
-  readonly #lowest: LevelRank;
+  /** System logs below it are filtered. */
+  lowest: LevelRank;
   /** The names of the current record, followed by leftovers of previous ones. */
   readonly #names: AttributeName[] = [];
   /** The column that the names belong to, and their kinds; undefined if there were too many to cache. */
@@ -138,7 +139,7 @@ export class EnvelopeEncoder {
     bytesMax = RECORD_BYTES_MAX,
   ) {
     this.#open = open;
-    this.#lowest = lowest;
+    this.lowest = lowest;
     this.#loggers = loggers;
     this.#bytesMax = bytesMax;
   }
@@ -150,7 +151,7 @@ export class EnvelopeEncoder {
     const isPermitted = logger.audit ? sender.maySendAuditEvents : sender.maySendSystemLogs;
     if (!isPermitted) return "forbidden";
     const rank = rankOf(parts.severityNumber, parts.severityText, scope.numbering);
-    if (rank < (logger.audit ? INFO_RANK : this.#lowest)) return "filtered";
+    if (rank < (logger.audit ? INFO_RANK : this.lowest)) return "filtered";
     this.#open.begin();
     this.#open.writer.wholeNumbersAreIntegers = parts.isJavaScript;
     this.#open.writer.bytesMax = this.#bytesMax;

@@ -2,29 +2,29 @@ import { CheckpointFile } from "../audit/checkpoint-file.ts";
 import { Checkpointer } from "../audit/checkpointer.ts";
 import { damageEvent } from "../audit/trail-events.ts";
 import type { SigningKey } from "../audit/signing-key.ts";
-import type { RecordBatch } from "../batch/record-batch.ts";
+import type { ConfigChange } from "../config/changes.ts";
 import type { Config } from "../config/config.ts";
 import type { PluginMetric } from "../plugin/metrics.ts";
-import { RecordIntake } from "../intake/intake.ts";
+import type { RecordIntake } from "../intake/intake.ts";
 import type { Damage, Journal } from "../journal/journal.ts";
-import type { HostHttp, HostLogger, HostTls } from "../plugin/index.ts";
+import type { HostLogger, HostTls } from "../plugin/index.ts";
 import { readFreeBytes, readJournalBytes } from "../runtime/log-dir.ts";
 import { whenAborted } from "../runtime/timers.ts";
+import { TailgateError } from "../wire/errors.ts";
 import { ClockWatch } from "./clock-watch.ts";
 import { Closing } from "./closing.ts";
-import { RunningExporters } from "./exporters.ts";
-import type { HostContext } from "./host.ts";
+import { Components } from "./components.ts";
+import type { ComponentUse, PluginHttp } from "./host.ts";
 import { hostLogger, type WriteLine } from "./host-log.ts";
 import { keepAlive } from "./process-exit.ts";
-import { RunningProcessors } from "./processors.ts";
-import { RunningReceivers } from "./receivers.ts";
-import { fixedListeners, rejectSelfExport } from "./self-export.ts";
+import { initialReloadStatus } from "./reload-status.ts";
 import {
   componentStatus,
   type AuditStatus,
   type ComponentStatus,
   type FoundDamage,
   type GatewayView,
+  type ReloadStatus,
   type StorageStatus,
 } from "./status.ts";
 
@@ -48,7 +48,7 @@ export interface GatewayOptions {
   readonly journal: Journal;
   /** Signs the checkpoints of the audit trail; without a key there are none. */
   readonly auditKey?: SigningKey | undefined;
-  readonly http: HostHttp;
+  readonly http: PluginHttp;
   readonly tls?: HostTls | undefined;
   readonly write: WriteLine;
 }
@@ -60,24 +60,23 @@ export interface GatewayOptions {
  * 2. `open()`: opens exporters, processors, then receivers. If one fails, closes those that are open and rejects.
  *    Exporters then start to write.
  * 3. Running: records arrive through `intake`.
- * 4. `stop()`: not ready; receivers finish; one flush; exporters write their backlog and close. Safe to call again.
+ * 4. `reload()`: closes and opens the components that differ, any number of times, one at a time.
+ * 5. `stop()`: not ready; receivers finish; one flush; exporters write their backlog and close. Safe to call again.
  */
 export class Gateway implements GatewayView {
   readonly startedAtMs = Date.now();
   readonly journal: Journal;
   readonly intake: RecordIntake;
-  readonly traceUrl: string | undefined;
-  /** What the plugins listen on, one line each. */
-  readonly listeners: string[] = [];
+  traceUrl: string | undefined;
+  readonly reloads: ReloadStatus;
   readonly pluginMetrics: PluginMetric[] = [];
   readonly journalDamage: FoundDamage[] = [];
-  readonly #config: Config;
+  #config: Config;
   readonly #options: GatewayOptions;
-  readonly #hosts: HostContext;
-  readonly #exporters: RunningExporters;
-  readonly #processors: RunningProcessors;
-  readonly #receivers: RunningReceivers;
+  readonly #components: Components;
   readonly #closing = new Closing((name) => this.#logger(name));
+  /** Resolves when no reload is in progress. */
+  #reloading: Promise<void> = Promise.resolve();
   readonly #checkpointer: Checkpointer | undefined;
   readonly #clockWatch: ClockWatch;
   /** Damage that was found before the gateway was open; undefined after that. */
@@ -90,25 +89,27 @@ export class Gateway implements GatewayView {
     const { journal, http, tls, write } = options;
     this.#config = config;
     this.#options = options;
-    const { listeners, pluginMetrics } = this;
-    this.#hosts = { config, journal, http, tls, write, pluginMetrics, listeners, targets: [] };
-    this.traceUrl = config.traceUrl;
-    this.journal = journal;
-    this.#exporters = new RunningExporters(this.#hosts);
-    this.#processors = new RunningProcessors(this.#hosts, (record, component) =>
-      this.intake.emit(record, component),
-    );
-    this.intake = new RecordIntake({
+    this.reloads = initialReloadStatus(config);
+    const { pluginMetrics } = this;
+    const hosts = {
+      config,
+      journal,
+      http,
+      tls,
+      write,
+      pluginMetrics,
+      uses: new Set<ComponentUse>(),
+    };
+    this.#components = new Components(hosts, this.#closing, {
       logLevel: config.logLevel,
       auditLoggers: config.auditLoggers,
-      processors: this.#processors.all,
       pendingBytesMax: PENDING_BYTES_MAX,
-      unstoredBytes: () => journal.pendingBytes,
-      append: (batch) => this.#append(batch),
       storedEvents: journal.storedEvents,
       log: this.#logger("intake"),
     });
-    this.#receivers = new RunningReceivers(this.#hosts, this.intake);
+    this.intake = this.#components.intake;
+    this.traceUrl = config.traceUrl;
+    this.journal = journal;
     this.#checkpointer = this.#createCheckpointer();
     this.#clockWatch = new ClockWatch({
       clock: journal.clock,
@@ -160,6 +161,16 @@ export class Gateway implements GatewayView {
     return this.#notReady ?? this.journal.lastError;
   }
 
+  /** What the plugins listen on, one line each. */
+  get listeners(): string[] {
+    return this.#components.listeners;
+  }
+
+  /** Whether a component is missing because a failed reload could not open it again. */
+  get isIncomplete(): boolean {
+    return this.#components.isIncomplete;
+  }
+
   get diskWaitMs(): number {
     return this.journal.diskWaitMs;
   }
@@ -169,27 +180,19 @@ export class Gateway implements GatewayView {
     const queue = { queueBytes: pendingBytes, queueRecords: pendingRecords };
     return [
       componentStatus({ id: "intake", kind: "intake", counters, ...queue }),
-      ...this.#receivers.statuses,
-      ...this.#processors.statuses,
-      ...this.#exporters.statuses,
+      ...this.#components.statuses,
     ];
   }
 
   async open(): Promise<void> {
-    const { host, port } = this.#config;
     try {
-      for (const component of this.#config.exporters) await this.#exporters.open(component);
-      for (const component of this.#config.processors) await this.#processors.open(component);
-      for (const component of this.#config.receivers) await this.#receivers.open(component);
-      // The main port does not listen yet.
-      const listeners = [...fixedListeners(host, [port]), ...this.listeners];
-      await rejectSelfExport(this.#hosts.targets, listeners);
+      await this.#components.open(this.#config);
     } catch (error) {
       await this.stop();
       throw error;
     }
     // The journal may hold records of an earlier run for them.
-    this.#exporters.wake();
+    this.#components.exporters.wake();
     this.#checkpointer?.begin();
     this.#clockWatch.begin();
     this.#notReady = undefined;
@@ -198,14 +201,23 @@ export class Gateway implements GatewayView {
     for (const damage of damageBefore) void this.#announceDamage(damage);
   }
 
-  /** Offers the batch to live exporters at once; wakes the others when the journal has stored it or failed to. */
-  async #append(batch: RecordBatch): Promise<void> {
-    const stored = this.journal.append(batch);
-    this.#exporters.offer(batch);
+  /**
+   * Applies another configuration: restarts the components that `changes` name, as {@link Components.reload} does. Call
+   * it again only once it has ended.
+   * @throws TailgateError STOPPED, and what `Components.reload` throws. The previous configuration is in force then.
+   */
+  async reload(next: Config, changes: readonly ConfigChange[]): Promise<void> {
+    if (this.#stopping) throw new TailgateError("STOPPED", "The gateway is stopping.");
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#reloading = promise;
     try {
-      await stored;
+      await keepAlive(this.#components.reload({ previous: this.#config, next, changes }));
+      this.#config = next;
+      this.traceUrl = next.traceUrl;
+      this.intake.setLogLevel(next.logLevel);
+      this.journal.setRetention(next.journal.retention);
     } finally {
-      this.#exporters.wake();
+      resolve();
     }
   }
 
@@ -232,7 +244,7 @@ export class Gateway implements GatewayView {
 
   async #flush(signal: AbortSignal): Promise<void> {
     await Promise.race([this.intake.flush(), whenAborted(signal)]);
-    await this.#exporters.drain(signal);
+    await this.#components.exporters.drain(signal);
   }
 
   /** Blocks until every accepted record is durable, or the time is over. For a process that is about to be killed. */
@@ -268,7 +280,7 @@ export class Gateway implements GatewayView {
     this.intake.flushSync(() => this.endSync());
     this.journal.settleSync(leftMs());
     this.#reportUnconfirmed();
-    this.#exporters.drainSync(leftMs);
+    this.#components.exporters.drainSync(leftMs);
     this.#checkpointer?.signSync(leftMs());
     this.journal.markCleanSync(leftMs());
     this.#exitMsLeft = leftMs();
@@ -290,33 +302,18 @@ export class Gateway implements GatewayView {
 
   async #stop(): Promise<void> {
     this.#notReady = "stopping";
-    await this.#closing.closeAll(
-      "receiver",
-      this.#receivers.all,
-      ({ receiver }, signal) => receiver.close?.(signal),
-      FINISH_MS_MAX,
-    );
+    const { receivers, processors, exporters } = this.#components;
+    await this.#closing.runStep("reload", () => this.#reloading, FINISH_MS_MAX);
+    await receivers.close(FINISH_MS_MAX);
     this.#clockWatch.close();
-    for (const { processor } of this.#processors.all) {
-      await this.#closing.runStep("processor", () => processor.flush?.(), CLOSE_MS_MAX);
-    }
+    processors.flush();
     await this.#closing.runStep("intake", () => this.intake.stop(), SYNC_MS_MAX);
     // The last checkpoint's own event bypasses the processors, but not the exporters.
     const signing = this.#closing.runStep("audit", () => this.#checkpointer?.close(), CLOSE_MS_MAX);
-    await this.#closing.closeAll(
-      "processor",
-      this.#processors.all,
-      ({ processor }, signal) => processor.close?.(signal),
-      CLOSE_MS_MAX,
-    );
+    await processors.close();
     await signing;
     await this.flush(AbortSignal.timeout(DRAIN_MS_MAX));
-    await this.#closing.closeAll(
-      "exporter",
-      this.#exporters.all,
-      ({ delivery }, signal) => delivery.close(signal),
-      CLOSE_MS_MAX,
-    );
+    await exporters.close(CLOSE_MS_MAX);
     await this.#closing.runStep("journal", () => this.journal.close(), CLOSE_MS_MAX);
   }
 }

@@ -19,16 +19,35 @@ import type { ExportTarget } from "./self-export.ts";
 
 const OPEN_MS_MAX = 10_000;
 
+/** The gateway's HTTP server as plugins see it, with what removes a component's routes again. */
+export interface PluginHttp extends HostHttp {
+  removeRoute(method: string, path: string): void;
+  removeUpgrade(path: string): void;
+}
+
 /** What all hosts of a gateway share. */
 export interface HostContext {
-  readonly config: Config;
+  readonly config: Pick<Config, "host" | "logDir">;
   readonly journal: Journal;
-  readonly http: HostHttp;
+  readonly http: PluginHttp;
   readonly tls: HostTls | undefined;
   readonly write: WriteLine;
   readonly pluginMetrics: PluginMetric[];
+  /** What the open components use. */
+  readonly uses: Set<ComponentUse>;
+}
+
+/** What one open component listens on and sends to. */
+export interface ComponentUse {
   readonly listeners: string[];
   readonly targets: ExportTarget[];
+}
+
+/** A component's host, which is released when the component has been closed. */
+export interface ComponentHost {
+  readonly host: Host;
+  /** Removes the component's routes, upgrades, listeners and targets from the gateway. */
+  release(): void;
 }
 
 export function createHost(
@@ -38,10 +57,18 @@ export function createHost(
     level,
     filter,
   }: Component<PluginDefinition> & Partial<Pick<ExporterComponent, "level" | "filter">>,
-  { config, journal, http, tls, write, pluginMetrics, listeners, targets }: HostContext,
-): Host {
+  { config, journal, http, tls, write, pluginMetrics, uses }: HostContext,
+): ComponentHost {
   const component = `${definition.kind}/${id}`;
-  return {
+  const use: ComponentUse = { listeners: [], targets: [] };
+  uses.add(use);
+  const removals: (() => void)[] = [];
+  let isReleased = false;
+  const checkOpen = (): void => {
+    // A plugin that was given up because it takes too long to open may still be at it.
+    if (isReleased) throw new Error(`the ${definition.kind} ${id} was closed`);
+  };
+  const host: Host = {
     id,
     level,
     filter,
@@ -49,15 +76,35 @@ export function createHost(
     bindHost: config.host,
     tls,
     log: hostLogger(`tailgate.${definition.kind}.${id}`, write),
-    http,
+    http: {
+      ...http,
+      route: (method, path, ...rest) => {
+        checkOpen();
+        http.route(method, path, ...rest);
+        removals.push(() => http.removeRoute(method, path));
+      },
+      upgrade: (path, ...rest) => {
+        checkOpen();
+        http.upgrade(path, ...rest);
+        removals.push(() => http.removeUpgrade(path));
+      },
+    },
     journal,
     memory: {
       recall: () => journal.memory(component),
       keep: (text) => journal.saveMemory(component, text),
     },
     metrics: hostMetrics(component, pluginMetrics),
-    listening: (url) => listeners.push(url),
-    sendingTo: (url) => targets.push({ component: `${definition.kind}s.${id}`, url }),
+    listening: (url) => use.listeners.push(url),
+    sendingTo: (url) => use.targets.push({ component: `${definition.kind}s.${id}`, url }),
+  };
+  return {
+    host,
+    release() {
+      isReleased = true;
+      uses.delete(use);
+      for (const remove of removals.splice(0)) remove();
+    },
   };
 }
 
@@ -66,12 +113,14 @@ interface Closable {
 }
 
 /**
- * Opens a plugin. Closes it again if it opens too late or `findFlaw` returns why it cannot be used.
+ * Opens a plugin. Closes it again if it opens too late or `findFlaw` returns why it cannot be used. `release` is called if
+ * it cannot be opened.
  * @throws TailgateError PLUGIN_OPEN_FAILED
  */
 export async function openPlugin<Part extends Closable>(
   { id, definition }: Component<PluginDefinition>,
   open: () => Part | Promise<Part>,
+  release: () => void,
   findFlaw: (part: Part) => string | undefined = () => undefined,
 ): Promise<Part> {
   const late = Promise.withResolvers<never>();
@@ -87,6 +136,7 @@ export async function openPlugin<Part extends Closable>(
     await part.close?.(AbortSignal.abort());
     throw new Error(flaw);
   } catch (error) {
+    release();
     if (TailgateError.is(error)) throw error;
     const reason = textOf(error).replace(/\.$/, "");
     const text = `The ${definition.kind} ${id} could not be opened: ${reason}.`;

@@ -1,6 +1,8 @@
 /** The checks of a configuration that need no running gateway, for `tailgate validate` and every start. */
 
-import { join } from "node:path";
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { dirname, isAbsolute, join, resolve } from "node:path";
 import { AUDIT_DIRECTORY } from "../audit/checkpoint-file.ts";
 import { SigningKey, type KeyState } from "../audit/signing-key.ts";
 import { readTokensFile, tokensFileAt } from "../auth/tokens/tokens-file.ts";
@@ -20,6 +22,10 @@ import { within } from "../runtime/timers.ts";
 export interface Preflight {
   /** The plans of the components, by their path, such as `exporters.otlp`. */
   readonly plans: ReadonlyMap<string, Plan>;
+  /** A digest of the files that a component reads when it opens, by its path; absent if it reads none. */
+  readonly files: ReadonlyMap<string, string>;
+  /** The files that belong to the configuration: its own, those of plugins and TLS, and those that components read. */
+  readonly paths: readonly string[];
   /** Undefined if the journal is in memory, where there is nothing to sign. */
   readonly auditKey: KeyState | undefined;
   /** Undefined without authentication. */
@@ -56,7 +62,8 @@ export async function preflight(config: Config): Promise<Preflight> {
   const auditKey = await collect(problems, "audit_key_file", () => checkAuditKey(config));
   const tokens = await collect(problems, "auth.tokens_file", () => checkTokens(config));
   problems.throwIfAny(config.file ?? "The configuration");
-  return { plans, auditKey, tokens };
+  const paths = listFiles(config, plans);
+  return { plans, files: await digestFiles(plans), paths, auditKey, tokens };
 }
 
 /** Runs a check, and adds what it throws as a problem at `place`. */
@@ -92,6 +99,38 @@ async function readPlan({
 }: Component<PluginDefinition>): Promise<Plan | undefined> {
   const late = `its plan took longer than ${PLAN_MS_MAX} ms`;
   return within(PLAN_MS_MAX, late, definition.plan?.(options));
+}
+
+function listFiles(config: Config, plans: ReadonlyMap<string, Plan>): string[] {
+  const { file, tls } = config;
+  const plugins = SECTIONS.flatMap((section) => config[section].map(({ use }) => use));
+  const directory = file === undefined ? process.cwd() : dirname(file);
+  return [
+    ...(file === undefined ? [] : [file]),
+    ...plugins.filter(isPath).map((path) => resolve(directory, path)),
+    ...Object.values(tls?.files ?? {}).filter((path) => path !== undefined),
+    ...[...plans.values()].flatMap(({ files = [] }) => files),
+  ];
+}
+
+/** Returns whether `use` names a file, and not a package. */
+function isPath(use: string | undefined): use is string {
+  return use !== undefined && (use.startsWith(".") || isAbsolute(use));
+}
+
+/** The contents of files that cannot be read do not differ: opening their component reports them. */
+async function digestFiles(plans: ReadonlyMap<string, Plan>): Promise<Map<string, string>> {
+  const digests = new Map<string, string>();
+  for (const [place, { files = [] }] of plans) {
+    if (files.length === 0) continue;
+    const hash = createHash("sha256");
+    for (const path of files) {
+      const content = await readFile(path).catch(() => "");
+      hash.update(`${path}\0${content.length}\0`).update(content);
+    }
+    digests.set(place, hash.digest("hex"));
+  }
+  return digests;
 }
 
 function rejectSharedPorts(

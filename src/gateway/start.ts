@@ -8,7 +8,7 @@ import { Gateway } from "./gateway.ts";
 import { hostLogger, lineLimiter, writeToStderr, type WriteLine } from "./host-log.ts";
 import { Authentication } from "./authentication.ts";
 import { DEFAULT_ORIGINS } from "../http/server/guard.ts";
-import { HttpServer } from "../http/server/server.ts";
+import { HttpServer, type HttpSettings } from "../http/server/server.ts";
 import { ClockFile, TrustedClock } from "../journal/trusted-clock.ts";
 import type { HostLogger } from "../plugin/index.ts";
 import type { Journal, Damage } from "../journal/journal.ts";
@@ -23,6 +23,7 @@ import { prepareLogDir, volatileNotice } from "../runtime/log-dir.ts";
 import { ServerTls } from "../tls/server-tls.ts";
 import { loginLinks } from "../http/server/login-links.ts";
 import { preflight } from "./preflight.ts";
+import { Reloader } from "./reloader.ts";
 import { startFacts } from "./start-facts.ts";
 import { onProcessExit, keepAlive } from "./process-exit.ts";
 
@@ -38,6 +39,8 @@ export interface RunningTailgate {
   readonly notices: readonly string[];
   /** Reads the files of `tls` again if they have changed. Without this call, that takes up to 30 seconds. */
   reloadCertificate(): Promise<void>;
+  /** Applies what has changed in the configuration. Undefined without `resolve`. */
+  readonly reloader: Pick<Reloader, "reload" | "files"> | undefined;
   /** Signs the first administrator in; undefined if there are tokens, or without `invitesAdmin`. */
   readonly invitation: Invitation | undefined;
   /** Shuts down within about ten seconds. Safe to call again. */
@@ -58,6 +61,8 @@ export interface StartOptions {
   readonly keepsAlive?: boolean;
   /** Whether to create the first token if authentication is on and there is none. Default false. */
   readonly invitesAdmin?: boolean;
+  /** Reads the configuration again, for reloads. Default: it cannot be reloaded. */
+  readonly resolve?: () => Promise<Config>;
   /** Whether to write everything before a signal that nothing else handles ends the process. Default true. */
   readonly handlesSignals?: boolean;
 }
@@ -144,9 +149,9 @@ export async function startTailgate(
 
 async function start(config: Config, options: StartOptions): Promise<RunningTailgate> {
   const { write = writeToStderr, keepsAlive = true, handlesSignals = true } = options;
-  await preflight(config);
+  const checked = await preflight(config);
   await prepareLogDir(config.logDir);
-  const { host, port, socket, allowedHosts, trustsDefaultOrigins, http: limits } = config;
+  const { host, port, socket, trustsDefaultOrigins } = config;
   const { basePath = "", trustedProxies = [] } = config;
   const log = hostLogger("tailgate.http", write);
   const forwarding = new Forwarding({ trustedProxies, basePath, log });
@@ -168,10 +173,8 @@ async function start(config: Config, options: StartOptions): Promise<RunningTail
     socket,
     tls,
     hstsSeconds: config.tls?.hstsSeconds,
-    allowedHosts,
-    trustsDefaultOrigins,
+    ...httpSettings(config),
     forwarding,
-    limits,
     log,
     keepsAlive,
     authenticator: auth?.authenticator,
@@ -229,6 +232,26 @@ async function start(config: Config, options: StartOptions): Promise<RunningTail
       tokens: auth?.tokens.size,
       certificate: tls?.certificate,
     });
+    const { resolve } = options;
+    const reloader =
+      resolve &&
+      new Reloader({
+        config,
+        checked,
+        status: gateway.reloads,
+        resolve,
+        apply: async (next, changes) => {
+          const before = new Set(gateway.listeners);
+          await gateway.reload(next, changes);
+          server.apply(httpSettings(next));
+          const opened = gateway.listeners.filter((line) => !before.has(line));
+          for (const line of opened) log.info(`Listening on ${line}`);
+        },
+        isIncomplete: () => gateway.isIncomplete,
+        readFiles: async () => void (await Promise.all([tls?.reload(), auth?.tokens.reload()])),
+        announce: (event) => gateway.intake.acceptOwn(event),
+        log: hostLogger("tailgate.config", write),
+      });
     let stopping: Promise<void> | undefined;
     return {
       gateway,
@@ -237,6 +260,7 @@ async function start(config: Config, options: StartOptions): Promise<RunningTail
       listeners,
       notices,
       reloadCertificate: async () => tls?.reload(),
+      reloader,
       invitation,
       stop: () => (stopping ??= keepAlive(stop())),
     };
@@ -244,6 +268,10 @@ async function start(config: Config, options: StartOptions): Promise<RunningTail
     await stop();
     throw error;
   }
+}
+
+function httpSettings({ allowedHosts, trustsDefaultOrigins, http: limits }: Config): HttpSettings {
+  return { allowedHosts, trustsDefaultOrigins, limits };
 }
 
 /** The file of {@link Invitation}. */

@@ -25,6 +25,21 @@ export interface GatewayView {
   readonly journalDamage?: readonly FoundDamage[];
   /** A URL that contains `{trace_id}`; undefined if nothing displays traces. */
   readonly traceUrl: string | undefined;
+  /** The state of the configuration. */
+  readonly reloads?: ReloadStatus;
+}
+
+/** `unchanged`: there was nothing to apply; `invalid`, `refused` and `failed`: the previous configuration stays in force. */
+export type ReloadOutcome = "applied" | "unchanged" | "invalid" | "refused" | "failed";
+
+/** The reloads of the configuration since the start, which counts as the first success. */
+export interface ReloadStatus {
+  readonly outcomes: Record<ReloadOutcome, number>;
+  succeededAtMs: number;
+  /** A hash of the configuration in force, without its secrets. */
+  hash: string;
+  /** Why the last reload was rejected; undefined if it was not. */
+  lastError: string | undefined;
 }
 
 export interface ComponentStatus {

@@ -52,6 +52,7 @@ export interface IntakeOptions extends Pick<
 > {
   /** System logs below this level are filtered. */
   readonly logLevel: Level;
+  /** Read for each record: a reload replaces them. */
   readonly processors: readonly RunningProcessor[];
   /** The journal's newest events with idempotency keys. */
   readonly storedEvents: readonly StoredEvent[];
@@ -93,7 +94,7 @@ interface AcceptedRequest {
 export class RecordIntake implements Intake {
   readonly counters = new Counters();
   readonly #options: IntakeOptions;
-  readonly #lowest: LevelRank;
+  #lowest: LevelRank;
   readonly #loggers: LoggerNames;
   readonly #events: AuditEvents;
   readonly #feed: JournalFeed;
@@ -119,6 +120,12 @@ export class RecordIntake implements Intake {
       lowest: this.#lowest,
       loggers: this.#loggers,
     });
+  }
+
+  /** Filters system logs below this level from now on. */
+  setLogLevel(level: Level): void {
+    this.#lowest = LEVELS.indexOf(level) as LevelRank;
+    this.#feed.setLowest(this.#lowest);
   }
 
   /** The memory of what waits for the journal, and in the journal for the commit, in bytes. */

@@ -74,6 +74,12 @@ export class JournalFeed {
     });
   }
 
+  /** System logs below it are filtered from now on. */
+  setLowest(lowest: LevelRank): void {
+    this.encoder.lowest = lowest;
+    this.#overflowEncoder.lowest = lowest;
+  }
+
   get pendingBytes(): number {
     return (
       this.open.memoryBytes +
@@ -102,7 +108,7 @@ export class JournalFeed {
     const rank = rankOf(parts.severityNumber, parts.severityText);
     // A record below the lowest level is filtered and needs no capacity.
     const hasCapacity =
-      pending <= CAPACITY_SHARES[rank] * pendingBytesMax || rank < this.#options.lowest;
+      pending <= CAPACITY_SHARES[rank] * pendingBytesMax || rank < this.encoder.lowest;
     return hasCapacity ? this.encoder : undefined;
   }
 

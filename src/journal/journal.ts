@@ -59,6 +59,8 @@ export interface Journal extends WatchedJournal {
    * process that is ending and may append until its last moment.
    */
   markCleanSync(timeoutMs: number): void;
+  /** Replaces the retention policy. What expires by it is deleted with one of the next commits. */
+  setRetention(retention: Retention): void;
   /** Resolves when everything that was appended is durable or rejected, and nothing is open any more. */
   close(): Promise<void>;
 }

@@ -110,6 +110,9 @@ export class MemoryJournal implements Journal {
 
   markCleanSync(): void {}
 
+  /** Its size is that of its memory alone. */
+  setRetention(): void {}
+
   close(): Promise<void> {
     this.#clockFile?.close();
     return Promise.resolve();

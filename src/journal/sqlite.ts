@@ -83,7 +83,7 @@ export class SqliteJournal implements Journal {
   readonly isPersistent = true;
   readonly clock: TrustedClock;
   readonly storedEvents: readonly StoredEvent[];
-  readonly #options: SqliteJournalOptions;
+  #options: SqliteJournalOptions;
   readonly #tail: MemoryTail;
   readonly #pool = new BufferPool();
   #worker: WorkerThread;
@@ -603,6 +603,12 @@ export class SqliteJournal implements Journal {
     this.#savedSteps = saved.steps;
     this.#savedMs = saved.lastMs;
     return [[CLOCK, JSON.stringify(saved)]];
+  }
+
+  setRetention(retention: Retention): void {
+    // A restarted worker gets it, too.
+    this.#options = { ...this.#options, retention };
+    this.#worker.request({ kind: "retention", retention }).catch(() => {});
   }
 
   async close(): Promise<void> {

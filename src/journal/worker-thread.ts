@@ -19,6 +19,7 @@ export type WorkerRequest =
   | { readonly kind: "read"; readonly query: PageQuery }
   /** The time by which records expire until the next reading. */
   | { readonly kind: "clock"; readonly clock: ClockReading }
+  | { readonly kind: "retention"; readonly retention: Retention }
   /** The process is ending without `close`, perhaps after further commits. `newest`: the last sequence handed out. */
   | { readonly kind: "markClean"; readonly newest: number }
   /** `newest`: the last sequence handed out. */

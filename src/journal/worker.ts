@@ -4,6 +4,7 @@ import { closeSync, fsyncSync, openSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import type { CommitPoint, Commit, JournalDatabase } from "./database.ts";
+import type { Retention } from "./journal.ts";
 import { openDatabase, reopenDatabase, replaceDatabase, type Opened } from "./recovery.ts";
 import { compressBlock, isDamage } from "./schema.ts";
 import { DiskReserve } from "./side-files.ts";
@@ -45,7 +46,9 @@ class Writer {
   readonly #directory: string;
   readonly #reserve: DiskReserve;
   readonly #walBytesMax: number;
-  readonly #trimBytes: number;
+  /** Shared with the database, whatever file that is. */
+  readonly #retention: Retention;
+  #trimBytes: number;
   readonly #send: (message: WorkerReply) => void;
   readonly #oldest: WorkerSetup["oldest"];
   #database: JournalDatabase;
@@ -67,11 +70,11 @@ class Writer {
     send: (message: WorkerReply) => void,
   ) {
     const { blocks, bsize } = statfsSync(directory);
-    const retained = Math.min(retention.system_log.bytes, retention.audit_log.bytes);
     this.#directory = directory;
     this.#reserve = new DiskReserve(directory);
     this.#walBytesMax = Math.min(WAL_BYTES, blocks * bsize * WAL_DISK_SHARE);
-    this.#trimBytes = Math.min(TRIM_BYTES_MAX, retained * TRIM_SHARE);
+    this.#retention = retention;
+    this.#trimBytes = trimBytesOf(retention);
     this.#database = database;
     this.#send = send;
     this.#oldest = oldest;
@@ -85,12 +88,20 @@ class Writer {
         return { kind: "page", page: this.#database.read(request.query) };
       }
       if (request.kind === "clock") this.#clock = request.clock;
+      else if (request.kind === "retention") this.#setRetention(request.retention);
       else if (request.kind === "markClean") this.#markClean(request.newest);
       else this.#database.close(this.#failure === undefined, request.newest);
       return { kind: "done" };
     } catch (error) {
       return { kind: "failed", failure: { kind: "rejected", text: errorText(error) } };
     }
+  }
+
+  /** The next trimming applies it. */
+  #setRetention(retention: Retention): void {
+    Object.assign(this.#retention, retention);
+    this.#trimBytes = trimBytesOf(retention);
+    this.#trimmedAtMs = -Infinity;
   }
 
   #markClean(newest: number): void {
@@ -285,6 +296,11 @@ class Writer {
       }
     }
   }
+}
+
+function trimBytesOf(retention: Retention): number {
+  const retained = Math.min(retention.system_log.bytes, retention.audit_log.bytes);
+  return Math.min(TRIM_BYTES_MAX, retained * TRIM_SHARE);
 }
 
 /** Opens the database; on a full disk, with the space of the reserve. */

@@ -185,8 +185,8 @@ export interface Processor {
    */
   readonly dropsAuditEvents?: string | undefined;
   /**
-   * Emits what the processor holds back, such as the summary of an open window, by `host.emit`. Called once before `close`,
-   * while records are still accepted.
+   * Emits what the processor holds back, such as the summary of an open window, by `host.emit`. Called before `close`, while
+   * records are still accepted; if a reload fails, records may pass the processor again after it.
    */
   flush?(): void;
   /** Releases what `open` acquired; called once. `signal` aborts after a second, when the gateway waits no longer. */
@@ -210,6 +210,11 @@ export interface Plan {
   readonly paths?: readonly string[];
   /** URLs that it will send records to, as it will report to {@link Host.sendingTo}. */
   readonly targets?: readonly string[];
+  /**
+   * Absolute paths of files that it reads when it opens, such as certificates. A reload restarts the component if their
+   * contents have changed.
+   */
+  readonly files?: readonly string[];
   /** Options whose effective values come from elsewhere, for `tailgate validate`. */
   readonly effective?: Readonly<Record<string, EffectiveOption>>;
   /** Other facts for `tailgate validate`, one line each. */

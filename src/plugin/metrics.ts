@@ -188,21 +188,45 @@ export const DROP_REASONS = {
   durableExporter: ["damaged", "not_stored", "refused", "rejected", "retention", "stopped"],
 } as const satisfies Record<string, readonly string[]>;
 
-/** Returns what lets a component register metrics; they are added to `registered`. */
+/** What adds to a registered counter or histogram, so that it can be continued. */
+const writers = new WeakMap<
+  PluginMetric,
+  (value: number, labels?: Record<string, string>) => void
+>();
+
+/**
+ * Returns what lets a component register metrics; they are added to `registered`. A component that registers a metric again,
+ * because it was opened again, continues its counters and histograms and replaces its gauges.
+ */
 export function hostMetrics(component: string, registered: PluginMetric[]): HostMetrics {
+  const find = (name: string): number =>
+    registered.findIndex((metric) => metric.component === component && metric.name === name);
+  const put = (metric: PluginMetric): void => {
+    const index = find(metric.name);
+    registered.splice(index < 0 ? registered.length : index, 1, metric);
+  };
+  const continued = ({ name, kind, bounds }: Pick<PluginMetric, "name" | "kind" | "bounds">) => {
+    const known = registered[find(name)];
+    const isSame = known?.kind === kind && String(known.bounds) === String(bounds);
+    return isSame ? writers.get(known) : undefined;
+  };
   return {
     counter: (name, description) => {
-      const { metric, add } = counterMetric(component, name, description);
-      registered.push(metric);
-      return add;
+      const add = continued({ name, kind: "counter" });
+      if (add !== undefined) return add;
+      const created = counterMetric(component, name, description);
+      put(created.metric);
+      writers.set(created.metric, created.add);
+      return created.add;
     },
-    histogram: (name, description, options) => {
-      const { metric, observe } = histogramMetric(component, name, description, options);
-      registered.push(metric);
-      return observe;
+    histogram: (name, description, options = {}) => {
+      const created = histogramMetric(component, name, description, options);
+      const observe = continued(created.metric);
+      if (observe !== undefined) return observe;
+      put(created.metric);
+      writers.set(created.metric, created.observe);
+      return created.observe;
     },
-    gauge: (name, description, read) => {
-      registered.push(gaugeMetric(component, name, description, read));
-    },
+    gauge: (name, description, read) => put(gaugeMetric(component, name, description, read)),
   };
 }

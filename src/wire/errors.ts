@@ -49,6 +49,14 @@ const CODES = {
     exitCode: 78,
     fix: "Set the endpoint to the collector's address, or move this gateway to other ports (port, receivers.otlp.port).",
   },
+  RELOAD_REFUSED: {
+    exitCode: 78,
+    fix: "Restart the gateway to apply the changes, or undo them in the configuration.",
+  },
+  RELOAD_FAILED: {
+    exitCode: 1,
+    fix: "The gateway continues with the previous configuration. Remove the cause, and reload again.",
+  },
   LISTEN_FAILED: { exitCode: 69, fix: "Check host and port in the configuration." },
   LOG_DIR_UNUSABLE: {
     exitCode: 69,

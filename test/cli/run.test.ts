@@ -85,17 +85,6 @@ describe("tailgate run", () => {
     },
   );
 
-  test("reports at SIGHUP that it cannot reload, and keeps running", async () => {
-    await using workspace = await Workspace.create({ "tailgate.yaml": "receivers: {}" });
-    await using cli = startCli(["--port", "0", "--log-dir", "logs"], { cwd: workspace.directory });
-    const url = (await cli.untilStderr(LISTENING))[1]!;
-    cli.process.kill("SIGHUP");
-    await cli.untilStderr(/^tailgate: SIGHUP: the configuration cannot be reloaded .*restart it/m);
-    expect((await fetch(`${url}/readyz`)).status).toBe(200);
-    expect(cli.stderr.match(/SIGHUP/g)).toHaveLength(1);
-    expect(await cli.end()).toBe(0);
-  });
-
   test("loads modules that only some requests need on the first of them", async () => {
     await using workspace = await Workspace.create();
     const args = ["--port", "0", "--otlp-port", "0", "--log-dir", "logs"];

@@ -6,6 +6,7 @@ import { repositoryPath } from "./document.ts";
 const COMMANDS = [
   "run",
   "validate",
+  "reload",
   "plugins",
   "tail",
   "healthcheck",

@@ -19,7 +19,11 @@ const MEANINGS: Readonly<Record<ErrorCode, string>> = {
   PLUGIN_API_MISMATCH:
     "The plugin was built for another version of the plugin interface; the message names both versions.",
   PLUGIN_OPEN_FAILED:
-    "The plugin could not start, so the gateway did not start either. The message has the reason.",
+    "The plugin could not start, so the gateway did not start either. The message has the reason. A running gateway that [reloads](operations/reload.md) its configuration continues with the previous one.",
+  RELOAD_REFUSED:
+    "The changed configuration is valid, but the gateway cannot apply the listed keys while it runs. None of its changes are in force. See [Hot reload](operations/reload.md).",
+  RELOAD_FAILED:
+    "A changed configuration could not be applied, because an exporter could not be stopped.",
   PORT_IN_USE:
     "Another program listens on the port or the socket, perhaps another gateway. On 4317 it is often a collector: set `receivers.otlp.grpc_port` to another port, or to `null` to disable gRPC.",
   SENDS_TO_ITSELF:

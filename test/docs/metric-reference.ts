@@ -58,6 +58,8 @@ const LABELS: Readonly<Record<string, readonly string[]>> = {
   tailgate_spans_instances_closed_total: ["end"],
   tailgate_spans_dropped_total: ["reason"],
   tailgate_tls_reloads_total: ["result"],
+  tailgate_config_reloads_total: ["result"],
+  tailgate_config_hash: ["hash"],
 };
 
 /** The sections of the reference, with the metrics that belong to each: the first match counts. */
@@ -71,6 +73,7 @@ const GROUPS: readonly (readonly [string, RegExp])[] = [
   ["Processors", metricsOf(["processors"])],
   ["HTTP", /^tailgate_(http|requests)_/],
   ["TLS", /^tailgate_tls_/],
+  ["Configuration", /^tailgate_config_/],
   ["Sign-in and access", /^tailgate_(logins|sessions|access|token)(_|$)/],
   ["Gateway", /^tailgate_/],
   ["Process", /^/],

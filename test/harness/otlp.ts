@@ -19,11 +19,11 @@ import { Records } from "../plugins/otlp-receiver/records.ts";
 export async function postMessages(
   url: string,
   messages: readonly string[],
-  { logger = "orchestrator.server" } = {},
+  { logger = "orchestrator.server", severityNumber = 9 } = {},
 ): Promise<number> {
   const logRecords = messages.map((message) => ({
     timeUnixNano: "1760347644339163000",
-    severityNumber: 9,
+    severityNumber,
     body: { stringValue: message },
   }));
   const response = await fetch(`${url}/v1/logs`, {

@@ -33,14 +33,14 @@ const CONNECTION_RETRY_SECONDS = 5;
 export class ClientLimits {
   readonly metric: PluginMetric;
   /** Whether {@link charge} has an effect. A field, because it is read for each request. */
-  readonly isIngestLimited: boolean;
+  isIngestLimited: boolean;
   /** The same for {@link begin} with a request. */
-  readonly areRequestsLimited: boolean;
+  areRequestsLimited: boolean;
   readonly #count: (limit: LimitName) => void;
   readonly #byPrincipal: RateLimit | undefined;
-  readonly #byAddress: RateLimit | undefined;
+  #byAddress: RateLimit | undefined;
   readonly #connections: ConnectionLimit | undefined;
-  readonly #webSockets: ConnectionLimit | undefined;
+  #webSockets: ConnectionLimit | undefined;
 
   constructor(config: ClientLimitsConfig) {
     const { metric, add } = counterMetric(
@@ -57,6 +57,22 @@ export class ClientLimits {
     this.#webSockets = connectionLimit(config.addressWebSocketsMax);
     this.isIngestLimited = this.#byPrincipal !== undefined || this.#byAddress !== undefined;
     this.areRequestsLimited = this.#connections !== undefined;
+  }
+
+  /** Replaces the limits of addresses. WebSockets that are open count only if there was a limit before. */
+  setAddressLimits({
+    addressWebSocketsMax,
+    addressIngestBytesPerSecond,
+  }: Pick<ClientLimitsConfig, "addressWebSocketsMax" | "addressIngestBytesPerSecond">): void {
+    if (this.#byAddress?.perSecond !== addressIngestBytesPerSecond) {
+      this.#byAddress = ingestLimit(addressIngestBytesPerSecond);
+    }
+    this.isIngestLimited = this.#byPrincipal !== undefined || this.#byAddress !== undefined;
+    if (this.#webSockets !== undefined && addressWebSocketsMax !== undefined) {
+      this.#webSockets.max = addressWebSocketsMax;
+    } else {
+      this.#webSockets = connectionLimit(addressWebSocketsMax);
+    }
   }
 
   /**
@@ -134,7 +150,7 @@ function connectionLimit(max: number | undefined): ConnectionLimit | undefined {
 }
 
 class ConnectionLimit {
-  readonly max: number;
+  max: number;
   readonly #counts = new Map<string, number>();
 
   constructor(max: number) {

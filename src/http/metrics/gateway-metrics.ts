@@ -135,9 +135,41 @@ export function gatewayMetrics(view: GatewayView): Metric[] {
       "Time since the gateway started.",
       () => (Date.now() - view.startedAtMs) / 1000,
     ),
+    ...reloadMetrics(view),
     gauge("tailgate_build_info", "1, with the version as a label.", () => 1, {
       version: packageVersion(),
     }),
+  ];
+}
+
+/** Empty for a view without a configuration. */
+function reloadMetrics({ reloads }: GatewayView): Metric[] {
+  if (reloads === undefined) return [];
+  return [
+    gauge(
+      "tailgate_config_last_reload_successful",
+      "1 if the last reload of the configuration was applied or had nothing to apply, else 0; 1 after a start.",
+      () => (reloads.lastError === undefined ? 1 : 0),
+    ),
+    gauge(
+      "tailgate_config_last_reload_success_timestamp_seconds",
+      "Time of the last successful reload of the configuration, or of the start, in seconds since 1970.",
+      () => reloads.succeededAtMs / 1000,
+    ),
+    {
+      name: "tailgate_config_reloads",
+      description: "Reloads of the configuration, by result.",
+      kind: "counter",
+      read: () =>
+        Object.entries(reloads.outcomes).map(([result, value]) => ({ value, labels: { result } })),
+    },
+    {
+      name: "tailgate_config_hash",
+      description:
+        "1, with a hash of the effective configuration as a label. Gateways with the same settings, apart from secrets, have the same hash.",
+      kind: "gauge",
+      read: () => [{ value: 1, labels: { hash: reloads.hash } }],
+    },
   ];
 }
 

@@ -29,6 +29,8 @@ export class Metrics {
   /** Loaded at the first scrape: it would be a quarter of all modules of a start. */
   #prometheus: Promise<Prometheus> | undefined;
   readonly #pluginMetrics = new Set<PluginMetric>();
+  /** The number of reloads that may have closed components when the metrics were registered. */
+  #reloads = 0;
   /** Metrics whose failure has been logged. */
   readonly #failed = new Set<Metric>();
 
@@ -44,6 +46,7 @@ export class Metrics {
   }
 
   async #text(): Promise<string> {
+    this.#forgetRemoved();
     const prometheus = await (this.#prometheus ??= this.#open());
     for (const metric of this.#view.pluginMetrics) {
       if (this.#pluginMetrics.has(metric)) continue;
@@ -51,6 +54,15 @@ export class Metrics {
       prometheus.observe(exposedMetric(metric));
     }
     return prometheus.text();
+  }
+
+  /** Starts anew after a reload: OpenTelemetry would expose the last values of components that are gone. */
+  #forgetRemoved(): void {
+    const { applied = 0, failed = 0 } = this.#view.reloads?.outcomes ?? {};
+    if (applied + failed === this.#reloads) return;
+    this.#reloads = applied + failed;
+    this.#prometheus = undefined;
+    this.#pluginMetrics.clear();
   }
 
   async #open(): Promise<Prometheus> {

@@ -115,6 +115,7 @@ export class Connections {
       handshakes: new Map(),
     };
     this.#servers.push(open);
+    server.once("close", () => this.#forget(open));
     const checkMs = this.#limits.writeTimeoutMs / CHECKS_PER_TIMEOUT;
     this.#timer ??= setInterval(() => this.#cutStalled(), checkMs).unref();
     // Precedes the server's own listener, which would start parsing requests on a rejected connection.
@@ -134,6 +135,12 @@ export class Connections {
     });
     if (open.isTls) this.#watchHandshakes(open);
     if (open.protocol === "http") answerProtocolErrors(server, this.#rejections);
+  }
+
+  /** A receiver that was opened again has another server. */
+  #forget(open: OpenConnections): void {
+    const index = this.#servers.indexOf(open);
+    if (index >= 0) this.#servers.splice(index, 1);
   }
 
   /** Begins the handshake with the first bytes, or answers a client that sends something else. */

@@ -1,4 +1,5 @@
 import type { GatewayView } from "../../gateway/status.ts";
+import type { Access } from "../../plugin/index.ts";
 import type { Endpoint } from "./application.ts";
 import { reasonOf, troubleOf } from "./visibility.ts";
 
@@ -33,7 +34,16 @@ export function readiness(view: GatewayView, notReady: () => string | undefined)
         trouble: troubleOf(component, access),
       }));
       context.status = reason === null ? 200 : 503;
-      context.body = { status: reason === null ? "ready" : "not_ready", reason, components };
+      const config = configState(view, access);
+      const status = reason === null ? "ready" : "not_ready";
+      context.body = { status, reason, ...(config && { config }), components };
     },
   };
+}
+
+/** Returns what became of the last reload; of its error, strangers see the code. Undefined for a view without one. */
+function configState({ reloads }: GatewayView, access: Access): object | undefined {
+  if (reloads === undefined) return undefined;
+  const error = reasonOf(reloads.lastError, access);
+  return { status: error === null ? "applied" : "rejected", error };
 }

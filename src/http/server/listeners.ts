@@ -2,14 +2,15 @@
 
 import { once } from "node:events";
 import { chmodSync, type Stats } from "node:fs";
-import { lstat, stat, unlink } from "node:fs/promises";
+import { lstat, rm, stat } from "node:fs/promises";
 import type { Server } from "node:http";
 import type { Server as SecureServer, ServerOptions } from "node:https";
-import { connect, type AddressInfo } from "node:net";
+import type { AddressInfo } from "node:net";
 import { dirname } from "node:path";
 import type { SocketConfig } from "../../config/config.ts";
 import { createSecureServer, createServer } from "../../plugin/http.ts";
 import type { HostTls } from "../../plugin/index.ts";
+import { hasListener } from "../../runtime/unix-socket.ts";
 import { TailgateError, textOf } from "../../wire/errors.ts";
 import { urlHost } from "./guard.ts";
 import { isWebSocketUpgrade } from "./routes.ts";
@@ -130,20 +131,15 @@ async function statsOf(stats: Promise<Stats>, path: string): Promise<Stats | und
 
 /** Removes a socket that a gateway has left behind, which nothing listens on. */
 async function removeStaleSocket(path: string): Promise<void> {
-  const client = connect({ path });
-  try {
-    await once(client, "connect");
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT") return;
-    if (code !== "ECONNREFUSED") throw socketError(path, textOf(error), error);
-    return await unlink(path).catch((cause: unknown) => {
-      throw socketError(path, textOf(cause), cause);
-    });
-  } finally {
-    client.destroy();
+  const isUsed = await hasListener(path).catch((cause: unknown) => {
+    throw socketError(path, textOf(cause), cause);
+  });
+  if (isUsed) {
+    throw new TailgateError("PORT_IN_USE", `Another program listens on the socket ${path}.`);
   }
-  throw new TailgateError("PORT_IN_USE", `Another program listens on the socket ${path}.`);
+  await rm(path, { force: true }).catch((cause: unknown) => {
+    throw socketError(path, textOf(cause), cause);
+  });
 }
 
 function socketError(path: string, why: string, cause?: unknown): TailgateError {

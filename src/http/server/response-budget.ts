@@ -27,14 +27,15 @@ export class ResponseBudget {
       () => this.#rejected,
     ),
   ];
-  readonly #bytesMax: number;
+  /** May change while responses are open. */
+  bytesMax: number;
   /** A response that waits behind another one on its connection is not told when that connection ends. */
   readonly #allocations = new Map<Socket, Set<ResponseMemory>>();
   #bytes = 0;
   #rejected = 0;
 
   constructor(bytesMax: number) {
-    this.#bytesMax = bytesMax;
+    this.bytesMax = bytesMax;
   }
 
   /** Returns the memory of a response, which is released when the response or its connection closes. */
@@ -65,13 +66,13 @@ export class ResponseBudget {
 
   /** The size limit of a page that starts now. */
   get pageBytesMax(): number {
-    const free = this.#bytesMax * (1 - RESERVED_SHARE) - this.#bytes;
+    const free = this.bytesMax * (1 - RESERVED_SHARE) - this.#bytes;
     return Math.max(0, Math.min(PAGE_BYTES_MAX, PAGE_SHARE * free));
   }
 
   /** Reserves memory for a page. Returns false if there is none; while no other response uses any, there always is. */
   reserveForPage(memory: ResponseMemory, bytes: number): boolean {
-    const isFree = this.#bytes + bytes <= this.#bytesMax * (1 - RESERVED_SHARE);
+    const isFree = this.#bytes + bytes <= this.bytesMax * (1 - RESERVED_SHARE);
     if (this.#bytes > 0 && !isFree) return false;
     memory.reserve(bytes);
     return true;
@@ -82,7 +83,7 @@ export class ResponseBudget {
    * @throws HttpError ANSWERS_UNREAD
    */
   reserve(memory: ResponseMemory, bytes: number): void {
-    if (this.#bytes > 0 && this.#bytes + bytes > this.#bytesMax) throw this.exceeded();
+    if (this.#bytes > 0 && this.#bytes + bytes > this.bytesMax) throw this.exceeded();
     memory.reserve(bytes);
   }
 

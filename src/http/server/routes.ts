@@ -53,6 +53,12 @@ export class RouteTable {
     this.#paths.set(path, routes.set(method, { handler, reject, access }));
   }
 
+  remove(method: string, path: string): void {
+    const routes = this.#paths.get(path);
+    routes?.delete(method);
+    if (routes?.size === 0) this.#paths.delete(path);
+  }
+
   at(path: string): PathRoutes | undefined {
     return this.#paths.get(path);
   }
@@ -98,6 +104,11 @@ export class UpgradeTable {
   ): void {
     if (this.has(path)) throw new Error(`WebSockets at ${path} are already registered.`);
     this.#upgrades.set(path, { handler, access });
+  }
+
+  /** Sockets that the path's handler has taken over stay open. */
+  remove(path: string): void {
+    this.#upgrades.delete(path);
   }
 
   get paths(): Iterable<string> {

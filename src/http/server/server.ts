@@ -1,13 +1,13 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { HTTP_DEFAULTS, type AuthConfig, type HttpConfig } from "../../config/config.ts";
+import type { PluginHttp } from "../../gateway/host.ts";
 import type { GatewayView } from "../../gateway/status.ts";
 import { STATUS_CODES } from "../../plugin/http.ts";
 import type {
   Access,
   RouteAccess,
   AddressedRequest,
-  HostHttp,
   HostLogger,
   RouteHandler,
   RouteRefusal,
@@ -105,17 +105,21 @@ type PrincipalLimits = Pick<
   "connectionsPerPrincipalMax" | "ingestBytesPerSecondPerPrincipal"
 >;
 
-export interface HttpServerOptions extends ListenAddress {
-  readonly tls?: ServerTls | undefined;
-  /** How long browsers that used TLS must use nothing else for this host name; default: 0, no such rule. */
-  readonly hstsSeconds?: number | undefined;
+/** The settings that may change while the server runs. */
+export interface HttpSettings {
   readonly allowedHosts: readonly string[];
   /** Whether pages of `DEFAULT_ORIGINS` are accepted; default: true. */
   readonly trustsDefaultOrigins?: boolean | undefined;
-  /** Whose `X-Forwarded-*` headers count, and the base path; default: nobody's, and none. */
-  readonly forwarding?: Forwarding | undefined;
   /** Default: {@link HTTP_DEFAULTS}. */
   readonly limits?: Partial<HttpConfig & ConnectionLimits> | undefined;
+}
+
+export interface HttpServerOptions extends ListenAddress, HttpSettings {
+  readonly tls?: ServerTls | undefined;
+  /** How long browsers that used TLS must use nothing else for this host name; default: 0, no such rule. */
+  readonly hstsSeconds?: number | undefined;
+  /** Whose `X-Forwarded-*` headers count, and the base path; default: nobody's, and none. */
+  readonly forwarding?: Forwarding | undefined;
   readonly log: HostLogger;
   /** Whether the listening socket keeps the process alive; default: true. */
   readonly keepsAlive?: boolean;
@@ -146,12 +150,12 @@ export interface HttpServerOptions extends ListenAddress {
  * 5. `close(signal)`: last, after the plugins have closed the sockets that they took over. Safe to call again.
  */
 export class HttpServer {
-  readonly plugins: HostHttp;
+  readonly plugins: PluginHttp;
   readonly #options: HttpServerOptions;
   readonly #listeners: readonly Listener[];
   /** What it listens on, the port first: `http://127.0.0.1:8001`, `unix:/run/tailgate.sock`. */
   readonly urls: string[] = [];
-  readonly #guard: Guard;
+  #guard: Guard;
   readonly #forwarding: Forwarding;
   readonly #basePath: string;
   readonly #limits: HttpConfig & ConnectionLimits;
@@ -181,16 +185,11 @@ export class HttpServer {
   /** @throws TailgateError CONFIG_INVALID for an invalid entry of `allowedHosts`. */
   constructor(options: HttpServerOptions) {
     this.#options = options;
-    const { host, log, allowedHosts, trustsDefaultOrigins = true, tls } = options;
+    const { log, tls } = options;
     const none = { trustedProxies: [], basePath: "", log };
     this.#forwarding = options.forwarding ?? new Forwarding(none);
     this.#basePath = this.#forwarding.basePath;
-    this.#guard = new Guard({
-      host,
-      allowedHosts,
-      trustsDefaultOrigins,
-      isCertified: (name) => tls?.isFor(name) ?? false,
-    });
+    this.#guard = this.#createGuard(options);
     this.#limits = { ...HTTP_DEFAULTS, ...options.limits };
     this.#rejections = new Rejections(log);
     this.#connections = new Connections(this.#limits, log, this.#rejections);
@@ -211,7 +210,9 @@ export class HttpServer {
     for (const listener of this.#listeners) this.#serve(listener);
     this.plugins = {
       route: (...route) => this.#routes.add(...route),
-      upgrade: (...upgrade) => this.#upgrades.add(...upgrade),
+      removeRoute: (method, path) => this.#routes.remove(method, path),
+      upgrade: (...upgrade) => this.#addUpgrade(...upgrade),
+      removeUpgrade: (path) => this.#upgrades.remove(path),
       refusal: (request, access) => this.#refusalOf(request, access)?.text,
       refusalOf: (request, access) => this.#refusalOf(request, access),
       accessOf: (request) => this.#accessOf(request),
@@ -224,6 +225,27 @@ export class HttpServer {
       },
       rejected: (request, rejection) => this.#rejections.add(request, rejection),
     };
+  }
+
+  #createGuard({ allowedHosts, trustsDefaultOrigins = true }: HttpSettings): Guard {
+    const { host, tls } = this.#options;
+    const isCertified = (name: string): boolean => tls?.isFor(name) ?? false;
+    return new Guard({ host, allowedHosts, trustsDefaultOrigins, isCertified });
+  }
+
+  /**
+   * Replaces settings while it runs; requests in flight are not affected.
+   * @throws TailgateError CONFIG_INVALID for an invalid entry of `allowedHosts`; nothing changes then.
+   */
+  apply(settings: HttpSettings): void {
+    this.#guard = this.#createGuard(settings);
+    // Shared by those that enforce them.
+    Object.assign(this.#limits, HTTP_DEFAULTS, settings.limits);
+    this.#budget.bytesMax = this.#limits.answerBytesMax;
+    this.#clientLimits.setAddressLimits({
+      addressWebSocketsMax: this.#limits.webSocketsPerAddressMax,
+      addressIngestBytesPerSecond: this.#limits.ingestBytesPerSecondPerAddress,
+    });
   }
 
   #serve({ server, isUnixSocket }: Listener): void {
@@ -305,6 +327,11 @@ export class HttpServer {
       this.#requests.announce(this.#ownRoutes.get(path)!, method, 200);
     }
     for (const path of this.#upgrades.paths) this.#requests.announce(path, "GET", 101);
+  }
+
+  #addUpgrade(...upgrade: Parameters<PluginHttp["upgrade"]>): void {
+    this.#upgrades.add(...upgrade);
+    if (this.#endpoints !== undefined) this.#requests.announce(upgrade[0], "GET", 101);
   }
 
   #ownMetrics(): Metric[] {

@@ -27,6 +27,7 @@ import { benchOtlpAccess } from "./otlp-access.ts";
 import { benchOtlpDecode } from "./otlp-decode.ts";
 import { benchOtlpHttp } from "./otlp-http.ts";
 import { benchParts } from "./parts.ts";
+import { benchProcessors } from "./processors.ts";
 import { benchProfile } from "./profile.ts";
 import { benchTokenCheck } from "./token-check.ts";
 import { comparison, record } from "./recorded.ts";
@@ -42,6 +43,7 @@ const BENCHMARKS = new Map<string, readonly Benchmark[]>([
   ["latency", [benchLatency]],
   ["live-tail", [benchLiveTail]],
   ["otlp", [benchOtlpDecode, benchOtlpHttp, benchOtlpAccess]],
+  ["processors", [benchProcessors]],
   ["files", [benchFiles]],
   [
     "journal",

@@ -90,6 +90,7 @@ class Clients {
         "Upgrade: websocket",
         "Sec-WebSocket-Version: 13",
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Extensions: permessage-deflate",
         ...(subprotocol ? [`Sec-WebSocket-Protocol: ${subprotocol}`] : []),
       ].join("\r\n") + END_OF_HEAD,
     );

@@ -23,11 +23,16 @@ const QUEUE_BYTES_MAX = 64 << 20;
 const WRITE_TIMEOUT_MS = 30_000;
 
 /** The same for clients with the subprotocol: a tick is one message. */
-export async function subprotocolServer(): Promise<FanOutServer> {
+export async function subprotocolServer(isCompressed = false): Promise<FanOutServer> {
   const { batchEncoder } = await built<typeof import("../../plugins/websocket/encoders.ts")>(
     "plugins/websocket/encoders.js",
   );
-  const server = await tailgateServer();
+  const { compressedEncoder } = await built<
+    typeof import("../../plugins/websocket/compression.ts")
+  >("plugins/websocket/compression.js");
+  const server = await tailgateServer({ compression: isCompressed });
+  const compression = { thresholdBytes: 1024, countSaved: () => {} };
+  const encoder = isCompressed ? compressedEncoder(batchEncoder, compression) : batchEncoder;
   let newest = 0;
   return {
     ...server,
@@ -42,7 +47,7 @@ export async function subprotocolServer(): Promise<FanOutServer> {
         const from = to + 1;
         to += records.length;
         const range = { from, to, records, isFiltered: false, gaps: [], durable: to };
-        for (const chunk of batchEncoder.encode(range)) bytes += chunk.bytes.length;
+        for (const chunk of encoder.encode(range)) bytes += chunk.bytes.length;
       }
       return bytes;
     },
@@ -55,7 +60,7 @@ function frameBytes(ticks: readonly Tick[]): number {
 }
 
 /** The websocket exporter with delivery and the journal, as in a gateway. */
-export async function tailgateServer(): Promise<FanOutServer> {
+export async function tailgateServer(options: object = {}): Promise<FanOutServer> {
   const { default: plugin } =
     await built<typeof import("../../plugins/websocket.ts")>("plugins/websocket.js");
   const { testHost } =
@@ -66,7 +71,7 @@ export async function tailgateServer(): Promise<FanOutServer> {
   const host = await testHost("websocket");
   const sockets = new Set<Socket>();
   const exporter = await plugin.open(
-    plugin.options.parse(EXPORTER_OPTIONS),
+    plugin.options.parse({ ...EXPORTER_OPTIONS, ...options }),
     watching(host, (socket) => keep(sockets, socket)),
   );
   const { delivery, offer } = createLiveDelivery(exporter, {

@@ -53,13 +53,17 @@ async function benchClients(fixture: Fixture, { rounds, share }: Scale): Promise
   const naiveTicks = Math.ceil(share * ticksFor(count, NAIVE_DELIVERIES, NAIVE_TICKS_MAX));
   await using tailgate = await tailgateServer();
   await using subprotocol = await subprotocolServer();
+  await using compressed = await subprotocolServer(true);
   await using naive = await naiveServer();
   await using raw = await rawServer();
   for (const server of [tailgate, naive, raw]) await connectClients(server, fixture);
-  await connectClients(subprotocol, fixture, "tailgate.v1");
+  for (const server of [subprotocol, compressed]) {
+    await connectClients(server, fixture, "tailgate.v1");
+  }
   const names = {
     tailgate: `fan_out_${count}.tailgate`,
     subprotocol: `fan_out_${count}.tailgate_v1`,
+    compressed: `fan_out_${count}.compressed`,
     naive: `fan_out_${count}.naive`,
     raw: `fan_out_${count}.raw`,
   };
@@ -67,6 +71,7 @@ async function benchClients(fixture: Fixture, { rounds, share }: Scale): Promise
     [
       variantOf(names.tailgate, tailgate, ticks, fixture),
       variantOf(names.subprotocol, subprotocol, ticks, fixture),
+      variantOf(names.compressed, compressed, ticks, fixture),
       variantOf(names.naive, naive, naiveTicks, fixture),
       variantOf(names.raw, raw, ticks, fixture),
     ],
@@ -77,6 +82,12 @@ async function benchClients(fixture: Fixture, { rounds, share }: Scale): Promise
     { ...ratio, to: names.raw, target: RAW_TARGETS.get(count) },
     { ...ratio, to: names.naive, target: NAIVE_TARGETS.get(count) },
     { ...ratio, of: names.subprotocol, to: names.tailgate, target: undefined },
+    {
+      ...ratio,
+      of: names.compressed,
+      to: names.subprotocol,
+      target: count >= 100 ? ">= 0.25" : undefined,
+    },
   ]);
 }
 
@@ -118,9 +129,9 @@ function variantOf<Name extends string>(
     name,
     prepare() {
       ticks = makeTicks(tickCount);
+      bytesForEach += server.bytesOf(ticks);
     },
     async run() {
-      bytesForEach += server.bytesOf(ticks);
       const { port } = server;
       const received = ask(clients, { verb: "receive", port, bytes: bytesForEach });
       for (const tick of ticks) await deliver(server, tick);

@@ -17,7 +17,7 @@ export async function benchOtlpAccess({ rounds, share }: Scale): Promise<void> {
   await using workspace = await Workspace.create();
   const tokens = await TestTokens.create(workspace, { ci: { scopes: ["ingest"] } });
   await using open = await tailgateServer("memory");
-  await using secured = await tailgateServer("memory", tokens.path);
+  await using secured = await tailgateServer("memory", { tokensFile: tokens.path });
   await using senders = await HelperProcess.start(new URL("otlp-http-senders.ts", import.meta.url));
   for (const { records, requests: all } of KINDS) {
     const requests = Math.ceil(all * share);

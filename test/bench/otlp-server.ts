@@ -10,10 +10,18 @@ export interface OtlpServer extends AsyncDisposable {
   received(): number;
 }
 
-/** A gateway as started by `tailgate run`, without exporters; with a tokens file, it has authentication. */
+interface ServerOptions {
+  /** With a tokens file, the gateway has authentication. */
+  readonly tokensFile?: string;
+  readonly processors?: object;
+  /** Default: none. */
+  readonly exporters?: object;
+}
+
+/** A gateway as started by `tailgate run`. */
 export async function tailgateServer(
   engine: "memory" | "sqlite",
-  tokensFile?: string,
+  { tokensFile, processors = {}, exporters = {} }: ServerOptions = {},
 ): Promise<OtlpServer> {
   const { resolveConfig, startTailgate } =
     await built<typeof import("../../src/index.ts")>("src/index.js");
@@ -21,7 +29,12 @@ export async function tailgateServer(
   const config = await resolveConfig({
     base: "embedded",
     text: tokensFile === undefined ? "" : JSON.stringify({ auth: { tokens_file: tokensFile } }),
-    document: { receivers: { otlp: { port: 0 } }, exporters: {}, journal: { engine } },
+    document: {
+      receivers: { otlp: { port: 0 } },
+      processors: { ...processors },
+      exporters: { ...exporters },
+      journal: { engine },
+    },
     flags: { port: 0, logDir: directory },
     env: {},
     cwd: directory,

@@ -3,8 +3,8 @@
  * clients that offer the subprotocol `tailgate.v1`, in batches with sequences and control messages.
  *
  * Frames bypass the sender of ws and go straight to the socket, one write per client and batch. This is safe because
- * the sender, too, writes whole frames within one synchronous call: without compression and blobs it never defers one,
- * so frames cannot be interleaved. It is used for pings and close frames only.
+ * the sender, too, writes whole frames within one synchronous call: it defers only messages that it compresses itself, and
+ * blobs, so frames cannot be interleaved. It is used for pings and close frames only.
  */
 
 import type { IncomingMessage, ServerResponse } from "node:http";
@@ -27,6 +27,7 @@ import { WebSocketServer } from "ws";
 import { Client, type ClientContext, type Peer } from "./websocket/client.ts";
 import { CLOSE_REASONS, GOING_AWAY } from "./websocket/connection.ts";
 import type { SubscriptionCursor } from "./websocket/cursor.ts";
+import { compressedEncoder, DEFLATE_EXTENSION, readsCompressed } from "./websocket/compression.ts";
 import { batchEncoder, createPlainEncoder, type Encoder } from "./websocket/encoders.ts";
 import { createPageReader } from "./websocket/history.ts";
 import { Matcher } from "./websocket/matcher.ts";
@@ -55,7 +56,6 @@ const SUBPROTOCOLS = [SUBPROTOCOL, PLAIN_SUBPROTOCOL];
 const SERVER_OPTIONS = {
   noServer: true,
   clientTracking: false,
-  perMessageDeflate: false,
   maxPayload: MESSAGE_BYTES_MAX,
   closeTimeout: CLOSE_TIMEOUT_MS,
   // By default ws selects the first subprotocol that is offered, which may be a ticket: it must not be sent back.
@@ -105,6 +105,17 @@ const options = z.object({
     .describe(
       "Interval between pings; a client that does not answer by the next one is disconnected.",
     ),
+  compression: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Whether clients that support permessage-deflate get compressed messages. Clients that get the same records share them. On a network, whoever can log and sees the sizes of messages may guess secrets in other records.",
+    ),
+  compression_threshold_bytes: z
+    .int()
+    .min(0)
+    .default(1024)
+    .describe("Minimum size of a message that is compressed."),
 });
 
 type WebSocketOptions = z.output<typeof options>;
@@ -120,8 +131,9 @@ export default defineExporter({
 
 class WebSocketExporter implements Exporter {
   readonly #options: WebSocketOptions;
-  readonly #server = new WebSocketServer(SERVER_OPTIONS);
-  readonly #plainEncoder: Encoder;
+  readonly #server: WebSocketServer;
+  /** For clients with and without compression. */
+  readonly #encoders: Readonly<Record<"plain" | "compressed", Encoders>>;
   readonly #clients = new Set<Client>();
   readonly #cursors = new Set<SubscriptionCursor>();
   readonly #context: ClientContext;
@@ -135,7 +147,9 @@ class WebSocketExporter implements Exporter {
   constructor(given: WebSocketOptions, host: Host) {
     this.#options = given;
     this.#host = host;
-    this.#plainEncoder = createPlainEncoder(given.client_buffer_bytes);
+    const perMessageDeflate = given.compression && DEFLATE_EXTENSION;
+    this.#server = new WebSocketServer({ ...SERVER_OPTIONS, perMessageDeflate });
+    this.#encoders = createEncoders(given, host);
     this.#context = createContext(host, given, this.#cursors, (client) =>
       this.#clients.delete(client),
     );
@@ -199,9 +213,11 @@ class WebSocketExporter implements Exporter {
       return refuseUpgrade(socket, rejection.status, rejection.text);
     }
     const access = this.#host.http.accessOf(request);
-    this.#server.handleUpgrade(request, socket, head, (ws) =>
-      this.#connect({ ws, socket, access, request }, query),
-    );
+    this.#server.handleUpgrade(request, socket, head, (ws) => {
+      const offered = request.headers["sec-websocket-extensions"];
+      const isCompressed = readsCompressed(ws.extensions, offered);
+      this.#connect({ ws, socket, access, request }, query, isCompressed);
+    });
   }
 
   /**
@@ -244,11 +260,11 @@ class WebSocketExporter implements Exporter {
     }
   }
 
-  #connect(peer: Peer, { isEmpty, filter, replay }: HandshakeQuery): void {
+  #connect(peer: Peer, { isEmpty, filter, replay }: HandshakeQuery, isCompressed: boolean): void {
     this.#countAccepted(1);
     const isPlain = peer.ws.protocol !== SUBPROTOCOL;
-    const encoder = isPlain ? this.#plainEncoder : batchEncoder;
-    const client = new Client(peer, encoder, this.#context);
+    const encoders = this.#encoders[isCompressed ? "compressed" : "plain"];
+    const client = new Client(peer, isPlain ? encoders.single : encoders.batch, this.#context);
     this.#clients.add(client);
     if (isPlain || !isEmpty) client.subscribe(filter, { replay });
   }
@@ -287,6 +303,30 @@ function reject(status: 400 | 503, reason: RejectionReason, text: string): Admis
 function rejectHandshake({ message }: Error, socket: Duplex, { method }: IncomingMessage): void {
   const status = method === "GET" ? 400 : 405;
   refuseUpgrade(socket, status, message, { "Sec-WebSocket-Version": "13, 8" });
+}
+
+/** For clients without the subprotocol and for those with it. */
+interface Encoders {
+  readonly single: Encoder;
+  readonly batch: Encoder;
+}
+
+function createEncoders(
+  { client_buffer_bytes: bufferBytesMax, compression_threshold_bytes: bytes }: WebSocketOptions,
+  { metrics }: Host,
+): Readonly<Record<"plain" | "compressed", Encoders>> {
+  const single = createPlainEncoder(bufferBytesMax);
+  const countSaved = metrics.counter(
+    "compression_saved_bytes",
+    "Bytes by which compression has made messages smaller, counted once for all clients that share them.",
+  );
+  countSaved(0);
+  const compressed = (encoder: Encoder): Encoder =>
+    compressedEncoder(encoder, { thresholdBytes: bytes, countSaved });
+  return {
+    plain: { single, batch: batchEncoder },
+    compressed: { single: compressed(single), batch: compressed(batchEncoder) },
+  };
 }
 
 function createContext(

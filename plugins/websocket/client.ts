@@ -19,7 +19,7 @@ import {
   type ConnectionListener,
 } from "./connection.ts";
 import { SubscriptionCursor, type CursorContext, type CursorOwner } from "./cursor.ts";
-import { batchEncoder, type Encoder } from "./encoders.ts";
+import type { Encoder } from "./encoders.ts";
 import { MessageError, parseClientMessage, type StartPosition } from "./subscription.ts";
 
 /** What all clients share. */
@@ -77,7 +77,7 @@ export class Client implements ConnectionListener, CursorOwner {
     this.#context = context;
     this.connection = new Connection(ws, socket, this);
     access.signal?.addEventListener("abort", this.#endAccess);
-    if (encoder === batchEncoder) {
+    if (encoder.reportsGaps) {
       ws.on("message", (data: Buffer, isBinary) => this.#receive(data, isBinary));
     }
     const { epoch, newest, durable } = context.journal;

@@ -107,5 +107,11 @@ export type { ClientMessage, GapMessage, ServerMessage } from "../wire/protocol.
 // Helpers.
 export { refuseUpgrade, requestUrl, withPath } from "./http.ts";
 export { printable, quotedExcerpt } from "../wire/printable.ts";
-export { frameHeaderBytes, textFrame, writeFrameHeader } from "./text-frame.ts";
+export {
+  compressedTextFrame,
+  frameHeaderBytes,
+  textFrame,
+  textFrameAt,
+  writeFrameHeader,
+} from "./text-frame.ts";
 export { withSignals } from "../runtime/timers.ts";

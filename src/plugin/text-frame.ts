@@ -5,6 +5,8 @@
 
 /** FIN and the opcode of a text frame. */
 const TEXT_FRAME = 0x81;
+/** The bit RSV1, which says that a message is compressed. */
+const COMPRESSED = 0x40;
 /** Values of the length field: the length follows in two bytes, in eight bytes. */
 const LENGTH_16 = 126;
 const LENGTH_64 = 127;
@@ -26,6 +28,29 @@ export function hasLongFrameHeader(payloadBytes: number): boolean {
 export function frameHeaderBytes(payloadBytes: number): number {
   if (payloadBytes < LENGTH_16) return 2;
   return payloadBytes > LENGTH_16_MAX ? 10 : 4;
+}
+
+/** Returns where the payload of the unmasked text frame at `position` starts and ends. */
+export function textFrameAt(
+  bytes: Uint8Array,
+  position: number,
+): { readonly start: number; readonly end: number } {
+  const { buffer, byteOffset, byteLength } = bytes;
+  const view = new DataView(buffer, byteOffset, byteLength);
+  const length = view.getUint8(position + 1);
+  if (length < LENGTH_16) return { start: position + 2, end: position + 2 + length };
+  if (length === LENGTH_16) {
+    return { start: position + 4, end: position + 4 + view.getUint16(position + 2) };
+  }
+  return { start: position + 10, end: position + 10 + Number(view.getBigUint64(position + 2)) };
+}
+
+/** Returns a payload that permessage-deflate has compressed as one text frame (RFC 7692, section 6.1). */
+export function compressedTextFrame(payload: Uint8Array): Buffer {
+  const frame = Buffer.allocUnsafeSlow(frameHeaderBytes(payload.length) + payload.length);
+  frame.set(payload, writeFrameHeader(frame, 0, payload.length));
+  frame[0]! |= COMPRESSED;
+  return frame;
 }
 
 /** Writes the header of a WebSocket text frame with a payload of that size at `position`; returns where the payload starts. */

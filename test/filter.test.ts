@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Envelope, JsonValue } from "tailgate";
 import { TailgateError } from "tailgate";
-import { parseFilter, type FilterQuery } from "tailgate/plugin";
+import { heldRecord, parseFilter, type FilterQuery, type RecordFields } from "tailgate/plugin";
 import { parseAccessFilter } from "../src/wire/filter.ts";
 
 interface Extras {
@@ -26,6 +26,46 @@ function isMatch(query: FilterQuery | string, envelope: Envelope): boolean {
   };
   return filter.matches(records, 0);
 }
+
+describe("an attribute of the resource", () => {
+  const records: RecordFields = {
+    type: () => "system_log",
+    level: () => "INFO",
+    logger: () => "a",
+    envelope: () => envelopeOf({ "resource.rack": 1, tenant: "t" }),
+    resourceAttributes: () => ({
+      "host.name": "web-1",
+      "process.pid": 4711,
+      labels: { zone: "a", "b.c": [1, "x"] },
+      tenant: "other",
+    }),
+  };
+
+  test.each([
+    ["resource.host.name:web-1", true],
+    ['resource.host.name:"web-1"', true],
+    ["resource.host.name:web", false],
+    ["-resource.host.name:web-1", false],
+    ["-resource.host.name:web-2", true],
+    ["resource.process.pid:4711", true],
+    ["resource.labels.zone:a", true],
+    ['resource.labels.b.c:"[1,\\"x\\"]"', true],
+    // A field of the record of that name, too.
+    ["resource.rack:1", true],
+    ["resource.tenant:other", true],
+    ["tenant:other", false],
+    ["web-1", false],
+    ["resource.:web-1", false],
+  ])("%s: %s, in filters of clients and of tokens", (q, isFound) => {
+    for (const filter of [parseFilter({ q }), parseAccessFilter(q)]) {
+      expect(filter.matches(records, 0)).toBe(isFound);
+      expect(filter.matches(heldRecord(records, 0), 0)).toBe(isFound);
+      // A view without access to the resource has no such attributes.
+      const { resourceAttributes: _, ...others } = records;
+      if (q.startsWith("resource.host")) expect(filter.matches(others, 0)).toBe(false);
+    }
+  });
+});
 
 function errorOf(query: FilterQuery): string {
   try {

@@ -1,3 +1,4 @@
+import type { JsonAttributes } from "../envelope/json-attributes.ts";
 import type { Envelope, EnvelopeType, Level } from "../wire/envelope.ts";
 import { otlpToJson } from "../otlp/to-json.ts";
 import type { Batch, LogRecord, OtlpForm } from "../plugin/index.ts";
@@ -62,6 +63,10 @@ export class CompositeBatch implements Batch {
 
   envelope(index: number): Envelope {
     return this.#partOf(index).envelope(index - this.#start);
+  }
+
+  resourceAttributes(index: number): JsonAttributes {
+    return this.#partOf(index).resourceAttributes(index - this.#start);
   }
 
   record(index: number): LogRecord {

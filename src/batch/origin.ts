@@ -5,6 +5,7 @@
 
 import type { EnvelopeType } from "../wire/envelope.ts";
 import type { LogRecord } from "../plugin/index.ts";
+import { jsonAttributes, type JsonAttributes } from "../envelope/json-attributes.ts";
 import type { Steps } from "../otlp/request-limits.ts";
 import { RESOURCE_LOGS, SCOPE_LOGS } from "../otlp/schema.ts";
 import { encodeLogRecord, buildRequest, type EncodedRecord } from "../otlp/encode.ts";
@@ -16,6 +17,8 @@ import type { RecordBatch } from "./record-batch.ts";
 export interface Origin {
   /** Rebuilds a record. `index` counts the records of this origin. */
   record(index: number): LogRecord;
+  /** Returns the attributes of a record's resource; records that share it get the same object. */
+  resourceAttributes(index: number): JsonAttributes;
   /** Returns the same record as parts of an ExportLogsServiceRequest. */
   otlp(index: number): EncodedRecord;
   /** The memory that it uses for each record, beside the envelope. */
@@ -41,6 +44,7 @@ interface IndexedRequest {
   readonly requestIndex: RequestIndex;
   readonly resources: Map<number, Uint8Array>;
   readonly scopes: Map<number, Uint8Array>;
+  readonly attributes: Map<number, JsonAttributes>;
 }
 
 /**
@@ -74,6 +78,17 @@ export class ProtobufOrigin implements Origin {
     return this.isOwn ? { ...record, resource: null } : record;
   }
 
+  resourceAttributes(index: number): JsonAttributes {
+    const { requestIndex, attributes } = this.#index();
+    const offset = requestIndex.resource(index);
+    let found = attributes.get(offset);
+    if (found === undefined) {
+      found = jsonAttributes(new ProtobufDecoder(requestIndex).resource(offset).attributes);
+      attributes.set(offset, found);
+    }
+    return found;
+  }
+
   /** Returns the record's own bytes, as they were sent. */
   otlp(index: number): EncodedRecord {
     const { requestIndex, resources, scopes } = this.#index();
@@ -101,7 +116,12 @@ export class ProtobufOrigin implements Origin {
     let indexed = this.#indexed?.deref();
     if (indexed === undefined) {
       const requestIndex = RequestIndex.of(this.request, { isExact: false });
-      indexed = { requestIndex, resources: new Map(), scopes: new Map() };
+      indexed = {
+        requestIndex,
+        resources: new Map(),
+        scopes: new Map(),
+        attributes: new Map(),
+      };
       this.#indexed = new WeakRef(indexed);
     }
     return indexed;

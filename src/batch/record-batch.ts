@@ -9,6 +9,7 @@ import {
 import { withAttribute, buildRequest, type EncodedRecord } from "../otlp/encode.ts";
 import { auditLine, sealedAuditLine } from "../envelope/audit-line.ts";
 import { recordOfEnvelope } from "../envelope/envelope-record.ts";
+import type { JsonAttributes } from "../envelope/json-attributes.ts";
 import { EVENT_KEY } from "../envelope/event-key.ts";
 import { TIMESTAMP_LENGTH, TIMESTAMP_START } from "../envelope/prefix.ts";
 import { otlpToJson } from "../otlp/to-json.ts";
@@ -250,6 +251,15 @@ export class RecordBatch implements Batch {
     return this.#cell(index, ORIGIN_INDEX);
   }
 
+  resourceAttributes(index: number): JsonAttributes {
+    try {
+      return this.origin(index).resourceAttributes(this.originIndex(index));
+    } catch {
+      // As with `record`: an origin that cannot be read must not fail a search.
+      return {};
+    }
+  }
+
   record(index: number): LogRecord {
     try {
       return this.origin(index).record(this.originIndex(index));
@@ -440,6 +450,10 @@ class Selection implements Batch {
 
   envelope(index: number): Envelope {
     return this.#batch.envelope(this.#indexes[index]!);
+  }
+
+  resourceAttributes(index: number): JsonAttributes {
+    return this.#batch.resourceAttributes(this.#indexes[index]!);
   }
 
   record(index: number): LogRecord {

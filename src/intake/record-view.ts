@@ -1,6 +1,7 @@
 import { BatchBuilder } from "../batch/batch-builder.ts";
 import { ProtobufOrigin } from "../batch/origin.ts";
 import { EnvelopeEncoder, loggerOf, partsOfRecord } from "../envelope/encoder.ts";
+import { jsonAttributes, type JsonAttributes } from "../envelope/json-attributes.ts";
 import { rankOf, type LoggerNames } from "../envelope/prefix.ts";
 import { ProtobufDecoder } from "../otlp/decode.ts";
 import { PART_VALUES_MAX } from "../otlp/request-limits.ts";
@@ -19,6 +20,7 @@ export class RequestView implements RecordView {
   readonly #decoder: ProtobufDecoder;
   readonly #fields = new ScannedRecord();
   readonly #parts = new Map<number, Uint8Array>();
+  readonly #resources = new Map<number, JsonAttributes>();
   #record = -1;
   /** Whether the fields are those of the record. */
   #isScanned = false;
@@ -94,6 +96,16 @@ export class RequestView implements RecordView {
 
   resourceAttribute(name: string): Value | undefined {
     return this.#decoder.resource(this.#index.resource(this.#record)).attributes.get(name);
+  }
+
+  resourceAttributes(): JsonAttributes {
+    const offset = this.#index.resource(this.#record);
+    let attributes = this.#resources.get(offset);
+    if (attributes === undefined) {
+      attributes = jsonAttributes(this.#decoder.resource(offset).attributes);
+      this.#resources.set(offset, attributes);
+    }
+    return attributes;
   }
 
   message(): EncodedMessage {

@@ -3,6 +3,7 @@ import type { IntakeOutcome, RecordIntake } from "../intake/intake.ts";
 import { NameColumn, withAdded, type NamedValues } from "./attributes.ts";
 import type { HrTime, SeverityNumber, SpanContext } from "@opentelemetry/api";
 import { NO_SECONDS, type RecordParts } from "../envelope/encoder.ts";
+import { jsonAttributes, type JsonAttributes } from "../envelope/json-attributes.ts";
 import {
   type EncodedRecord,
   encodeRecordFields,
@@ -177,6 +178,12 @@ class SdkRecord implements RecordParts, Origin {
     return RECORD_BYTES + this.#record.length;
   }
 
+  resourceAttributes(): JsonAttributes {
+    return cached(RESOURCE_ATTRIBUTES, this.#resource, ({ attributes }) =>
+      jsonAttributes(toAttributes(Object.keys(attributes), Object.values(attributes))),
+    );
+  }
+
   otlp(): EncodedRecord {
     return {
       resource: cached(RESOURCES, this.#resource, encodeSdkResource),
@@ -272,19 +279,20 @@ function toScope(scope: ReadableLogRecord["instrumentationScope"]): Scope {
 
 /** Encoded resources and scopes, which nearly all records share. */
 const RESOURCES = new WeakMap<ReadableLogRecord["resource"], Uint8Array>();
+const RESOURCE_ATTRIBUTES = new WeakMap<ReadableLogRecord["resource"], JsonAttributes>();
 const SCOPES = new WeakMap<ReadableLogRecord["instrumentationScope"], Uint8Array>();
 
-function cached<Key extends object>(
-  cache: WeakMap<Key, Uint8Array>,
+function cached<Key extends object, Result extends object>(
+  cache: WeakMap<Key, Result>,
   key: Key,
-  encode: (key: Key) => Uint8Array,
-): Uint8Array {
-  let bytes = cache.get(key);
-  if (bytes === undefined) {
-    bytes = encode(key);
-    cache.set(key, bytes);
+  encode: (key: Key) => Result,
+): Result {
+  let result = cache.get(key);
+  if (result === undefined) {
+    result = encode(key);
+    cache.set(key, result);
   }
-  return bytes;
+  return result;
 }
 
 function encodeSdkResource({ attributes, schemaUrl }: ReadableLogRecord["resource"]): Uint8Array {

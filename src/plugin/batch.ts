@@ -1,4 +1,4 @@
-import type { Envelope, EnvelopeType, Level } from "../wire/envelope.ts";
+import type { Envelope, EnvelopeType, JsonValue, Level } from "../wire/envelope.ts";
 import type { LogRecord } from "./record.ts";
 
 /**
@@ -33,6 +33,11 @@ export interface Batch {
   timestamp(index: number): string;
   /** The envelope as an object, parsed on the first call. Shared with other exporters: do not modify it. */
   envelope(index: number): Envelope;
+  /**
+   * The attributes of the record's resource, with values as in envelopes; decoded on the first call. Shared: do not modify
+   * them. Records of this process have those of its own resource.
+   */
+  resourceAttributes(index: number): Readonly<Record<string, JsonValue>>;
   /** The OpenTelemetry record, rebuilt on each call, and so yours to modify, except for `resource` and `scope`. */
   record(index: number): LogRecord;
   /**

@@ -1,4 +1,4 @@
-import type { Envelope, EnvelopeType, Level } from "../wire/envelope.ts";
+import type { Envelope, EnvelopeType, JsonValue, Level } from "../wire/envelope.ts";
 import type { RecordFields } from "../wire/filter.ts";
 import type { LogRecord, Value } from "./record.ts";
 
@@ -23,6 +23,8 @@ export interface RecordView extends RecordFields {
   attributeNames(): string[];
   /** The value of an attribute of the resource, such as `service.name`; undefined if there is none. */
   resourceAttribute(name: string): Value | undefined;
+  /** All attributes of the resource, with values as in envelopes. Records of this process have none here. */
+  resourceAttributes(): Readonly<Record<string, JsonValue>>;
   /** The record as its sender encoded it. */
   message(): EncodedMessage;
   /** Its Resource message (opentelemetry-proto); the same array for all records of a request that share it. Empty if absent. */

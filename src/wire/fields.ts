@@ -33,7 +33,11 @@ const PREFIXES_LOOKED_UP_MAX = 4;
  * Returns the value at `path.slice(from)`: the member with that whole name, else the value below the shortest prefix
  * that leads to one. Visits every object at most once, because only one path leads to it.
  */
-function valueAtPath(root: JsonValue | undefined, path: string, from = 0): JsonValue | undefined {
+export function valueAtPath(
+  root: JsonValue | undefined,
+  path: string,
+  from = 0,
+): JsonValue | undefined {
   if (typeof root !== "object" || root === null) return undefined;
   const whole = member(root, from === 0 ? path : path.slice(from));
   if (whole !== undefined) return whole;

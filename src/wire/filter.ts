@@ -8,6 +8,8 @@
  * - `level:WARNING` matches that level and more severe ones, `level:=WARNING` that level only.
  * - `logger:a.b` matches that logger and its children; `type:audit` and `type:system` match one type of record.
  * - `action:NAME` and the other {@link RESERVED_NAMES} compare a field.
+ * - `resource.NAME:value` compares an attribute of the record's resource, such as `resource.host.name:web-1`, and like the
+ *   next kind a field of that name and the text.
  * - Any other `name:value` matches a record whose field `name` has that value (`details.role:worker`, with dots for
  *   nested fields) and also a record that contains the text `name:value`: pasted text often has colons
  *   (`http://10.0.0.5:8080/x`, `12:30:45`, `file.py:42`). `name:"value"` compares the field only.
@@ -22,10 +24,11 @@ import {
   rankOfName,
   type Envelope,
   type EnvelopeType,
+  type JsonValue,
   type Level,
 } from "./envelope.ts";
 import { TailgateError } from "./errors.ts";
-import { FACETS, fieldValues, isValueText } from "./fields.ts";
+import { FACETS, fieldValues, isValueText, valueAtPath } from "./fields.ts";
 import { quotedExcerpt } from "./printable.ts";
 import { createTextSearch, searchText } from "./text-search.ts";
 
@@ -53,6 +56,8 @@ export interface RecordFields {
   level(index: number): Level;
   logger(index: number): string;
   envelope(index: number): Envelope;
+  /** The attributes of the record's resource, with values as in envelopes. Without it, no record has any. */
+  resourceAttributes?(index: number): Readonly<Record<string, JsonValue>>;
 }
 
 /**
@@ -66,6 +71,7 @@ export function heldRecord(records: RecordFields, index: number): RecordFields {
     level: () => records.level(index),
     logger: () => records.logger(index),
     envelope: () => (envelope ??= records.envelope(index)),
+    resourceAttributes: () => records.resourceAttributes?.(index) ?? {},
   };
 }
 
@@ -297,12 +303,25 @@ function fieldTerm(field: string, value: string, text: string | undefined): Term
   }
 }
 
+const RESOURCE = "resource.";
+
 function valueTerm(field: string, value: string): Term {
+  const key = `${field}:${JSON.stringify(value)}`;
+  const isValueOf = (envelope: Envelope): boolean =>
+    fieldValues(envelope, field).some((found) => isValueText(found, value));
+  if (!field.startsWith(RESOURCE)) {
+    return { key, reads: 1, matches: (records, index) => isValueOf(records.envelope(index)) };
+  }
+  const name = field.slice(RESOURCE.length);
   return {
-    key: `${field}:${JSON.stringify(value)}`,
-    reads: 1,
-    matches: (records, index) =>
-      fieldValues(records.envelope(index), field).some((found) => isValueText(found, value)),
+    key,
+    reads: 2,
+    matches(records, index) {
+      const found = valueAtPath(records.resourceAttributes?.(index), name);
+      return (
+        (found !== undefined && isValueText(found, value)) || isValueOf(records.envelope(index))
+      );
+    },
   };
 }
 

@@ -51,21 +51,29 @@ beforeAll(async () => {
     write: () => {},
   });
   history = new LogHistory({ url: gateway.url });
-  const scopeLogs = records.map(([number, logger, level, message, attributes]) => ({
-    scope: { name: code(logger!) },
-    logRecords: [
+  const resourceLogs = records.map(([number, logger, level, message, attributes]) => ({
+    // The page says so of this record.
+    resource: { attributes: number === "2" ? [attribute(["host.name", "web-1"])] : [] },
+    scopeLogs: [
       {
-        timeUnixNano: `${1_760_347_644_000 + Number(number)}000000`,
-        severityNumber: SEVERITIES[level!],
-        body: { stringValue: code(message!) },
-        attributes: Object.entries(JSON.parse(code(attributes!) || "{}") as object).map(attribute),
+        scope: { name: code(logger!) },
+        logRecords: [
+          {
+            timeUnixNano: `${1_760_347_644_000 + Number(number)}000000`,
+            severityNumber: SEVERITIES[level!],
+            body: { stringValue: code(message!) },
+            attributes: Object.entries(JSON.parse(code(attributes!) || "{}") as object).map(
+              attribute,
+            ),
+          },
+        ],
       },
     ],
   }));
   const response = await fetch(`${gateway.url}/v1/logs`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ resourceLogs: [{ scopeLogs }] }),
+    body: JSON.stringify({ resourceLogs }),
   });
   if (!response.ok) throw new Error(await response.text());
 });

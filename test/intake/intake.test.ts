@@ -69,6 +69,7 @@ class IntakeHarness {
     const withoutBytes = {
       recordBytes: 0,
       record: () => origin.record(0),
+      resourceAttributes: () => ({}),
       otlp: () => origin.otlp(0),
     };
     return this.intake.accept(partsOfRecord(record), withoutBytes, wantsReceipt);

@@ -32,7 +32,7 @@ class Viewer {
     await once(socket, "open");
     if (socket.protocol !== SUBPROTOCOL) return viewer;
     socket.send(SUBSCRIBE);
-    await viewer.until(3);
+    await viewer.until(2);
     return viewer;
   }
 

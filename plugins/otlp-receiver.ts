@@ -10,8 +10,16 @@ import {
   type Receiver,
   type ReceiverHost,
   type RouteAccess,
+  type RouteHandler,
 } from "tailgate/plugin";
 import type { GrpcServer } from "./otlp-receiver/grpc-server.ts";
+import {
+  addCorsHeaders,
+  answerPreflight,
+  corsOption,
+  CorsOrigins,
+  isBeacon,
+} from "./otlp-receiver/cors.ts";
 import {
   BodyBudget,
   readBody,
@@ -94,6 +102,7 @@ const options = z.strictObject({
       "Port for OTLP/gRPC; 0 picks a free one, null disables it. Default: 4317 if `port` is 4318, else disabled.",
     ),
   ...signalOptions,
+  cors_origins: corsOption,
   max_body_bytes: z
     .int()
     .min(1)
@@ -151,6 +160,7 @@ class OtlpReceiver implements Receiver {
   readonly #metrics: OtlpRequestMetrics;
   readonly #inFlight = new InFlightRequests();
   readonly #signals: OtherSignals;
+  readonly #cors: CorsOrigins;
   #server: Server | SecureServer | undefined;
   #grpc: GrpcServer | undefined;
 
@@ -163,24 +173,28 @@ class OtlpReceiver implements Receiver {
     this.#budget = new BodyBudget(given.max_in_flight_bytes);
     this.#metrics = new OtlpRequestMetrics(host);
     this.#signals = new OtherSignals(given, host);
+    this.#cors = new CorsOrigins(given.cors_origins, `receivers.${host.id}.cors_origins`);
   }
 
   /** @throws TailgateError PORT_IN_USE or LISTEN_FAILED */
   async open(given: OtlpReceiverOptions): Promise<void> {
     for (const path of PATHS) {
-      this.#host.http.route(
-        "*",
-        path,
-        (request, response) => this.#handle(path, request, response),
-        {
-          refuse: (request, response, refusal) =>
-            this.#reject(request, response, RequestRejection.of(refusal)),
-          access: accessTo(path),
-        },
-      );
+      this.#serve("*", path, accessTo(path));
+      this.#serve("OPTIONS", path, "public");
     }
     if (given.port !== null) await this.#openHttp(given.port);
     await this.#openGrpc(resolveGrpcPort(given), grpcLimits(given));
+  }
+
+  /** Serves a path on the main port. */
+  #serve(method: string, path: string, access: RouteAccess): void {
+    const handler: RouteHandler = (request, response) => this.#handle(path, request, response);
+    this.#host.http.route(method, path, handler, {
+      refuse: (request, response, refusal) =>
+        this.#reject(request, response, RequestRejection.of(refusal)),
+      access,
+      crossOrigin: this.#cors,
+    });
   }
 
   async #openHttp(port: number): Promise<void> {
@@ -237,7 +251,9 @@ class OtlpReceiver implements Receiver {
   /** `isWaiting`: the client sends its body only after a `100 Continue` (RFC 9110, section 10.1.1). */
   #handleOnOwnPort(request: IncomingMessage, response: ServerResponse, isWaiting = false): void {
     const path = parsePath(request.url!);
-    const refused = this.#host.http.refusalOf(request, accessTo(path));
+    // Preflight requests have no credentials.
+    const access = request.method === "OPTIONS" ? "public" : accessTo(path);
+    const refused = this.#host.http.refusalOf(request, access, this.#cors);
     // After a malformed request, or one that may come without its body, the start of the next one is unknown.
     if (refused?.status === 400 || (refused && isWaiting))
       response.setHeader("Connection", "close");
@@ -257,13 +273,16 @@ class OtlpReceiver implements Receiver {
     request.resume();
     const { status, message: reason } = rejection;
     const type = readMediaType(request);
+    this.#admitPage(request, response);
     sendRejection(response, rejection, type);
     this.#metrics.add(toProtocol(type), String(status), startedAtMs);
     this.#host.http.rejected(request, { protocol: "http", status, reason });
   }
 
   async #handle(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const type = readMediaType(request);
+    const isPage = this.#admitPage(request, response);
+    if (isPage && answerPreflight(request, response)) return;
+    const type = isPage && isBeacon(request) ? JSON_TYPE : readMediaType(request);
     const startedAtMs = performance.now();
     const access = this.#host.http.accessOf(request);
     this.#inFlight.begin();
@@ -302,6 +321,13 @@ class OtlpReceiver implements Receiver {
     }
   }
 
+  /** Lets a page in `cors_origins` read the response; returns whether the request is that of such a page. */
+  #admitPage({ headers: { origin } }: IncomingMessage, response: ServerResponse): boolean {
+    if (origin === undefined || !this.#cors.allows(origin)) return false;
+    addCorsHeaders(response, origin);
+    return true;
+  }
+
   /** Forwards or discards traces or metrics. */
   async #handleOther(
     signal: SignalName,
@@ -315,9 +341,9 @@ class OtlpReceiver implements Receiver {
     await withBody(request, limits, async (body) => {
       checkNotEnded(http.accessOf(request));
       chargeSender(http, request, body.length);
-      const { "content-type": contentType = type, "content-encoding": coding } = request.headers;
+      const { "content-type": given = type, "content-encoding": coding } = request.headers;
       const headers = {
-        "content-type": contentType,
+        "content-type": readMediaType(request) === undefined ? type : given,
         ...(coding !== undefined && { "content-encoding": coding }),
       };
       const reply = await this.#signals.handle(signal, { sender: request, body, headers });

@@ -19,7 +19,8 @@ export function createSecureServer(options: SecureServerOptions): SecureServer {
 /** What a plugin may use of the gateway's HTTP server. */
 export interface HostHttp {
   /**
-   * Serves `method path` on the main port; `handler` ends the response. The method `*` stands for all methods. With
+   * Serves `method path` on the main port; `handler` ends the response. The method `*` stands for all methods, except for
+   * OPTIONS if that has a handler of its own. With
    * authentication on, the handler runs only for principals that `access` admits; {@link accessOf} tells which one.
    * @throws Error if another plugin serves the path.
    */
@@ -33,8 +34,13 @@ export interface HostHttp {
    * Checks a request on a port of the receiver's own. Returns why it must be rejected, or undefined. Host must name this
    * gateway, and so must Origin if there is one; without Origin, the request must not come from another site. With
    * authentication on, the request must have the credentials of a principal that `access` admits; default: `["admin"]`.
+   * `crossOrigin`: as for a route.
    */
-  refusalOf(request: AddressedRequest, access?: RouteAccess): RouteRefusal | undefined;
+  refusalOf(
+    request: AddressedRequest,
+    access?: RouteAccess,
+    crossOrigin?: CrossOrigin,
+  ): RouteRefusal | undefined;
   /** Like {@link refusalOf}, without the status code and headers. */
   refusal(request: AddressedRequest, access?: RouteAccess): string | undefined;
   /** Returns who makes a request that was admitted to a route or an upgrade, or by {@link refusalOf}. */
@@ -72,6 +78,19 @@ export interface RouteOptions {
   readonly refuse?: RefusalHandler;
   /** Who may use the route if authentication is on. Default: `["admin"]`. */
   readonly access?: RouteAccess;
+  /**
+   * Pages of other origins whose requests are served; default: none. The handler sends the CORS headers, and answers the
+   * preflight requests: register the method OPTIONS with the access `public`, because they have no credentials.
+   */
+  readonly crossOrigin?: CrossOrigin | undefined;
+}
+
+/** The pages of other origins that may use a route. Their cookies, and whatever else identifies their user, do not count. */
+export interface CrossOrigin {
+  /** Returns whether pages of an origin, as it is in the header `Origin`, may use the route. */
+  allows(origin: string): boolean;
+  /** The option that lists the origins, such as `receivers.otlp.cors_origins`, for rejections. */
+  readonly option: string;
 }
 
 /**

@@ -47,6 +47,7 @@ export type {
 // HTTP requests and who makes them.
 export type {
   AddressedRequest,
+  CrossOrigin,
   HostHttp,
   RefusalHandler,
   Rejection,

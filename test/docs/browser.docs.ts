@@ -148,6 +148,35 @@ describe("a page sends its logs and errors", () => {
     expect(tooLarge.status).toBe(413);
   });
 
+  test("directly, as cors_origins permits", async () => {
+    const workspace = await pageWorkspace();
+    // Nothing forwards the path.
+    await workspace.write("vite.config.js", "export default {};\n");
+    const config = guide.example("config-browser-direct").replaceAll("localhost", "127.0.0.1");
+    const port = config.replace("{ cors_origins", "{ port: 0, cors_origins");
+    await using direct = await GatewayProcess.start(`${port}exporters: { websocket: {} }\n`);
+    const address = await direct.endpoint("OTLP/HTTP");
+    const source = await readFile(workspace.path("logging.js"), "utf8");
+    const ofPath = /^ *new BatchLogRecordProcessor\(.*\),\n/m;
+    const ofGateway = guide.example("browser-direct").replace("http://127.0.0.1:4318", address);
+    expect(source).toMatch(ofPath);
+    await workspace.write("logging.js", source.replace(ofPath, ofGateway));
+    const url = await startVite(workspace);
+    const client = await direct.client();
+    const page = await openPage(url);
+    await page.click("button");
+    await page.goto("about:blank");
+    const received = await client.receive(2);
+    expect(received.map(({ data }) => data)).toMatchObject(EXPECTED);
+    // The example with a token differs in the address and the headers.
+    const withToken = guide
+      .example("browser-token")
+      .replace(/\n *headers.*\n/, "\n")
+      .replace("https://logs.example.com:4318", "http://127.0.0.1:4318");
+    const compact = (text: string): string => text.replaceAll(/\s/g, "").replaceAll(",}", "}");
+    expect(compact(withToken)).toBe(compact(guide.example("browser-direct")));
+  });
+
   test("and its unhandled rejections", async () => {
     const workspace = await pageWorkspace();
     await workspace.write(

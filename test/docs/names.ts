@@ -101,7 +101,7 @@ export const ROUTES: ReadonlyMap<string, readonly string[]> = new Map([
   [READINESS_PATH, ["GET"]],
   [METRICS_PATH, ["GET"]],
   ["/ws/logs", ["GET"]],
-  ["/v1/logs", ["POST"]],
+  ["/v1/logs", ["POST", "OPTIONS"]],
   ["/v1/traces", ["POST"]],
   ["/v1/metrics", ["POST"]],
 ]);

@@ -23,6 +23,9 @@ const rows = tableAfter(PAGE, TITLE);
 /** The credentials of the table's columns. */
 const CREDENTIALS = tableHeaderAfter(PAGE, TITLE).slice(1);
 
+/** A page of another origin that may send. */
+const PAGE_ORIGIN = "https://shop.example.com";
+
 type Headers = Readonly<Record<string, string>>;
 
 /** Sends a request and returns what happened in the words of the table. */
@@ -56,7 +59,7 @@ beforeAll(async () => {
   const { port } = collector.address() as AddressInfo;
   const gateway = await GatewayProcess.start(`
 auth: { tokens_file: ${tokens.path} }
-receivers: { otlp: { port: 0, grpc_port: 0, pass_on_to: "http://127.0.0.1:${port}" } }
+receivers: { otlp: { port: 0, grpc_port: 0, pass_on_to: "http://127.0.0.1:${port}", cors_origins: ["${PAGE_ORIGIN}"] } }
 exporters: { websocket: {} }
 `);
   cleanUps.unshift(() => gateway[Symbol.asyncDispose]());
@@ -264,6 +267,11 @@ const PROBES: Readonly<Record<string, Probe>> = {
   "`POST /v1/logs` on 4318, audit event": otlp(() => otlpUrl, "/v1/logs", AUDIT),
   "`Export` (gRPC), system log": grpc(SYSTEM),
   "`Export` (gRPC), audit event": grpc(AUDIT),
+  "`OPTIONS /v1/logs`, preflight": async (headers) => {
+    const preflight = { Origin: PAGE_ORIGIN, "Access-Control-Request-Method": "POST" };
+    const request = { method: "OPTIONS", headers: { ...headers, ...preflight } };
+    return outcome((await fetch(`${otlpUrl}/v1/logs`, request)).status);
+  },
   "`TraceService/Export` (gRPC)": grpc(
     SYSTEM,
     "/opentelemetry.proto.collector.trace.v1.TraceService/Export",

@@ -66,6 +66,24 @@ describe("plugin routes", () => {
     expect(wrong.body).toBe("Allowed methods: POST.\n");
   });
 
+  test("have a handler for OPTIONS beside that for all methods, and serve other pages if they say so", async () => {
+    const harness = new HttpHarness();
+    const { plugins } = harness.server;
+    const crossOrigin = { allows: (origin: string) => origin === "https://a.example", option: "o" };
+    plugins.route("OPTIONS", "/v1/logs", (_, response) => void response.end("options"), {
+      crossOrigin,
+    });
+    plugins.route("*", "/v1/logs", ok);
+    expect(() => plugins.route("OPTIONS", "/v1/logs", ok)).toThrow("is already registered");
+    expect(() => plugins.route("GET", "/v1/logs", ok)).toThrow("is already registered");
+    await harness.open();
+    const answer = (method: string, origin: string) =>
+      ask(`${harness.url}/v1/logs`, { method, headers: { Origin: origin } });
+    expect((await answer("OPTIONS", "https://a.example")).body).toBe("options");
+    expect((await answer("OPTIONS", "https://b.example")).body).toContain("add it to o in the");
+    expect((await answer("PUT", "https://a.example")).status).toBe(403);
+  });
+
   test("cannot reuse a path of another plugin or of the gateway", () => {
     const { plugins } = new HttpHarness().server;
     plugins.route("GET", "/mine", ok);

@@ -1,7 +1,7 @@
 import { isIPv6 } from "node:net";
 import { forwardedOf } from "../../auth/proxies/public-base.ts";
 import { TailgateError } from "../../wire/errors.ts";
-import type { AddressedRequest, RouteRefusal } from "../../plugin/index.ts";
+import type { AddressedRequest, CrossOrigin, RouteRefusal } from "../../plugin/index.ts";
 import { HEALTH_PATH, READINESS_PATH } from "./health.ts";
 import { LOGIN_PAGE_PATH } from "./dashboard.ts";
 import { METRICS_PATH } from "../metrics/metrics.ts";
@@ -86,10 +86,12 @@ export class Guard {
 
   /**
    * Returns why the request is rejected and how to allow it; undefined if it may be served. `path`: below the base path.
+   * `crossOrigin`: the other pages that the route serves.
    */
   check(
     request: AddressedRequest,
     path: string | undefined = pathOf(request.url ?? ""),
+    crossOrigin?: CrossOrigin,
   ): RouteRefusal | undefined {
     if (hostCount(request) > 1) {
       return { status: 400, text: "The request has more than one Host header." };
@@ -118,9 +120,13 @@ export class Guard {
     const address = parseAuthority((forwarded?.host ?? target ?? host ?? "").toLowerCase());
     const port = address?.port ?? SCHEME_PORTS.get(forwarded?.scheme ?? "");
     const { localPort } = request.socket;
-    return this.#isOwnOrigin(origin.toLowerCase(), address && { ...address, port }, localPort)
-      ? undefined
-      : headerRejection("Origin", origin, "is not a page of this gateway");
+    if (
+      this.#isOwnOrigin(origin.toLowerCase(), address && { ...address, port }, localPort) ||
+      crossOrigin?.allows(origin) === true
+    ) {
+      return undefined;
+    }
+    return headerRejection("Origin", origin, "is not a page of this gateway", crossOrigin?.option);
   }
 
   #isOwnHost(host: string, localAddress: string | undefined): boolean {
@@ -235,10 +241,20 @@ function invalidEntry(entry: string): TailgateError {
 /** User information that precedes a host may be a password, and the text is logged. */
 const USER_INFORMATION = /^(https?:\/\/)?.*@/i;
 
-function headerRejection(header: string, value: string | undefined, why: string): RouteRefusal {
+/** `option`: where else pages can be listed. */
+function headerRejection(
+  header: string,
+  value: string | undefined,
+  why: string,
+  option?: string,
+): RouteRefusal {
   const shown =
     value === undefined ? "(missing)" : JSON.stringify(value.replace(USER_INFORMATION, "$1***@"));
-  const text = `The ${header} header ${shown} ${why}. If it is meant to, add it to allowed_hosts in the configuration.`;
+  const remedy =
+    option === undefined
+      ? "If it is meant to, add it to allowed_hosts in the configuration."
+      : `To let it send, add it to ${option} in the configuration, or to allowed_hosts if its own server forwards the request.`;
+  const text = `The ${header} header ${shown} ${why}. ${remedy}`;
   return { status: 403, text };
 }
 

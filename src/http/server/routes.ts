@@ -3,6 +3,7 @@ import type { Duplex } from "node:stream";
 import { pathOf } from "./guard.ts";
 import { observeUpgradeRejection, refuseUpgrade } from "../../plugin/http.ts";
 import type {
+  CrossOrigin,
   HostLogger,
   RefusalHandler,
   RouteAccess,
@@ -22,6 +23,7 @@ interface Route {
   /** Answers a request that the gateway rejects, in the route's own protocol. */
   readonly reject: RefusalHandler | undefined;
   readonly access: RouteAccess;
+  readonly crossOrigin: CrossOrigin | undefined;
 }
 
 /** The routes of a path by method; `*` serves all methods. */
@@ -42,15 +44,15 @@ export class RouteTable {
     method: string,
     path: string,
     handler: RouteHandler,
-    { refuse: reject, access = DEFAULT_ACCESS }: RouteOptions = {},
+    { refuse: reject, access = DEFAULT_ACCESS, crossOrigin }: RouteOptions = {},
   ): void {
     if (!path.startsWith("/")) throw new Error(`The route ${path} does not start with a slash.`);
     const routes = this.#paths.get(path) ?? new Map<string, Route>();
-    const isTaken = routes.has(method) || routes.has("*") || (method === "*" && routes.size > 0);
+    const isTaken = routes.has(method) || [...routes.keys()].some((one) => overlaps(one, method));
     if (isTaken || this.#reserved.includes(path)) {
       throw new Error(`The route ${method} ${path} is already registered.`);
     }
-    this.#paths.set(path, routes.set(method, { handler, reject, access }));
+    this.#paths.set(path, routes.set(method, { handler, reject, access, crossOrigin }));
   }
 
   remove(method: string, path: string): void {
@@ -62,6 +64,11 @@ export class RouteTable {
   at(path: string): PathRoutes | undefined {
     return this.#paths.get(path);
   }
+}
+
+/** OPTIONS can be registered beside `*`. */
+function overlaps(one: string, other: string): boolean {
+  return one !== "OPTIONS" && other !== "OPTIONS" && (one === "*" || other === "*");
 }
 
 export function findRoute(routes: PathRoutes | undefined, method: string): Route | undefined {

@@ -8,6 +8,7 @@ import type {
   Access,
   RouteAccess,
   AddressedRequest,
+  CrossOrigin,
   HostLogger,
   RouteHandler,
   RouteRefusal,
@@ -214,7 +215,7 @@ export class HttpServer {
       upgrade: (...upgrade) => this.#addUpgrade(...upgrade),
       removeUpgrade: (path) => this.#upgrades.remove(path),
       refusal: (request, access) => this.#refusalOf(request, access)?.text,
-      refusalOf: (request, access) => this.#refusalOf(request, access),
+      refusalOf: (...given) => this.#refusalOf(...given),
       accessOf: (request) => this.#accessOf(request),
       recordsRead: (request, records) => this.#recordRead(request, records),
       charge: (request, bytes) =>
@@ -401,7 +402,7 @@ export class HttpServer {
     const routes = this.#routes.at(path);
     const access = this.#routeAccess(routes, path, request.method!);
     const rejection =
-      this.#rejection(request, path) ??
+      this.#rejection(request, path, findRoute(routes, request.method!)?.crossOrigin) ??
       this.#authenticationRefusal(request, access) ??
       (access !== "public" && this.#clientLimits.areRequestsLimited
         ? this.#clients.beginRequest(request, response)
@@ -510,18 +511,26 @@ export class HttpServer {
     return destinationOf(originForm(url!), this.#basePath);
   }
 
-  #rejection(request: IncomingMessage, path: string | undefined): RouteRefusal | undefined {
-    const rejection = this.#guardRejection(request, path);
+  #rejection(
+    request: IncomingMessage,
+    path: string | undefined,
+    crossOrigin?: CrossOrigin,
+  ): RouteRefusal | undefined {
+    const rejection = this.#guardRejection(request, path, crossOrigin);
     if (rejection !== undefined) return rejection;
     return this.#stopping && !isHealthCheck(path) ? STOPPING : undefined;
   }
 
   /** Logs the reason: a browser hides the response to a rejected WebSocket from its page. */
-  #guardRejection(request: AddressedRequest, path?: string): RouteRefusal | undefined {
+  #guardRejection(
+    request: AddressedRequest,
+    path?: string,
+    crossOrigin?: CrossOrigin,
+  ): RouteRefusal | undefined {
     const isForwarded = this.#basePath !== "" || hasForwardedHeaders(request);
     const rejection =
       (isForwarded ? this.#forwarding.read(request) : undefined) ??
-      this.#guard.check(request, path);
+      this.#guard.check(request, path, crossOrigin);
     if (rejection === undefined) return undefined;
     this.#rejected++;
     this.#recorder?.otherSite(request, rejection);
@@ -539,9 +548,10 @@ export class HttpServer {
   #refusalOf(
     request: AddressedRequest,
     access: RouteAccess = DEFAULT_ACCESS,
+    crossOrigin?: CrossOrigin,
   ): RouteRefusal | undefined {
     return (
-      this.#guardRejection(request) ??
+      this.#guardRejection(request, undefined, crossOrigin) ??
       this.#authenticationRefusal(request, access) ??
       (this.#clientLimits.areRequestsLimited ? this.#clients.beginConnection(request) : undefined)
     );

@@ -73,7 +73,14 @@ class SecuredGateway {
       cwd: workspace.directory,
       text: JSON.stringify({
         auth: { tokens_file: tokens.path },
-        receivers: { otlp: { port: 0, grpc_port: 0, pass_on_to: "http://127.0.0.1:1" } },
+        receivers: {
+          otlp: {
+            port: 0,
+            grpc_port: 0,
+            pass_on_to: "http://127.0.0.1:1",
+            cors_origins: [PAGE],
+          },
+        },
         exporters: {},
       }),
     });
@@ -158,6 +165,9 @@ function grpc(request: object, token?: string): Promise<RawAnswer> {
   const body = frame(toProtobuf(request as never));
   return call(gateway.grpc, body, gateway.authorization(token));
 }
+
+/** A page of another origin that may send. */
+const PAGE = "https://shop.example.com";
 
 const CHALLENGE = 'Bearer realm="tailgate"';
 
@@ -326,6 +336,30 @@ describe.each([
     expect(String(first)).toMatch(/^HTTP\/1\.1 401 Unauthorized/);
     socket.destroy();
   });
+});
+
+it("A page of another origin can read a 401 and a 403, and its user's browser does not count.", async () => {
+  for (const base of [gateway.http, gateway.url]) {
+    for (const [token, status] of [
+      [undefined, 401],
+      ["wrong", 401],
+      ["reader", 403],
+      ["ci", 200],
+    ] as const) {
+      const response = await fetch(`${base}/v1/logs`, {
+        method: "POST",
+        headers: {
+          "Content-Type": JSON_TYPE,
+          Origin: PAGE,
+          Cookie: `tailgate_session=${gateway.tokens.text("ci")}`,
+          ...(token !== undefined && gateway.authorization(token)),
+        },
+        body: "{}",
+      });
+      expect([token, response.status]).toEqual([token, status]);
+      expect(response.headers.get("access-control-allow-origin")).toBe(PAGE);
+    }
+  }
 });
 
 it("What a token sends that is revoked meanwhile is neither stored nor forwarded.", async () => {

@@ -26,7 +26,10 @@ type Load = () => Promise<{ readonly default: PluginDefinition }>;
 
 /** The plugins that come with Tailgate. Each is imported on first use. */
 const BUILT_INS: { readonly [S in Section]: ReadonlyMap<string, Load> } = {
-  receivers: new Map<string, Load>([["otlp", () => import("../../plugins/otlp-receiver.ts")]]),
+  receivers: new Map<string, Load>([
+    ["otlp", () => import("../../plugins/otlp-receiver.ts")],
+    ["filelog", () => import("../../plugins/filelog.ts")],
+  ]),
   processors: new Map<string, Load>([
     ["redact", () => import("../../plugins/redact.ts")],
     ["filter", () => import("../../plugins/filter.ts")],

@@ -104,7 +104,7 @@ function withSubstitutions(schema: JsonSchema): JsonSchema {
   };
 }
 
-/** Returns tables of all keys and options as Markdown, for `docs/configuration.md`. */
+/** Returns tables of all keys, and of the options of receivers and exporters, as Markdown, for `docs/configuration.md`. */
 export async function configReference(): Promise<string> {
   const parts = [
     table(settingsSchema, SETTING_SOURCES),
@@ -128,13 +128,26 @@ export async function configReference(): Promise<string> {
     "Receivers also have:",
     table(GENERIC_SCHEMAS.receivers.omit({ use: true })),
   ];
-  for (const section of SECTIONS) {
-    for (const name of builtInNames(section)) {
-      const { description, options } = (await loadBuiltIn(section, name))!;
-      parts.push(`### ${section}.${name}`, `${capitalize(KIND_OF[section])}. ${description}`);
-      parts.push(table(options, optionSources(section, name)));
-    }
+  parts.push(...(await optionTables("receivers")), ...(await optionTables("exporters")));
+  return joinParts(parts);
+}
+
+/** Returns tables of the options of processors as Markdown, for `docs/reference/processors.md`. */
+export async function processorReference(): Promise<string> {
+  return joinParts(await optionTables("processors"));
+}
+
+async function optionTables(section: Section): Promise<string[]> {
+  const parts: string[] = [];
+  for (const name of builtInNames(section)) {
+    const { description, options } = (await loadBuiltIn(section, name))!;
+    parts.push(`### ${section}.${name}`, `${capitalize(KIND_OF[section])}. ${description}`);
+    parts.push(table(options, optionSources(section, name)));
   }
+  return parts;
+}
+
+function joinParts(parts: readonly string[]): string {
   return parts.filter((part) => part !== "").join("\n\n");
 }
 

@@ -3,7 +3,7 @@ import { parseJsonObject } from "./json.ts";
 import { parseLogfmt } from "./logfmt.ts";
 import type { ParsedLine } from "./parsed-line.ts";
 import { parseText } from "./text.ts";
-import { timeZoneOf, type TimeZone } from "./time.ts";
+import { readTime, timeZoneOf, type TimeZone } from "./time.ts";
 
 /** How lines are parsed. */
 export interface LineOptions {
@@ -24,6 +24,8 @@ export interface LineParser {
   parse(text: string): ParsedLine;
   /** Returns what a line of JSON or logfmt says; undefined if it is neither, or not of the format in the options. */
   parseFields(text: string): ParsedLine | undefined;
+  /** Returns whether a line starts with a time, also in a bracket, or is JSON: the first of several that belong together. */
+  startsWithTime(text: string): boolean;
 }
 
 const OPEN_BRACE = 0x7b;
@@ -41,7 +43,13 @@ export function lineParser(options: LineOptions = {}): LineParser {
   return {
     parseFields,
     parse: (text) => parseFields(text) ?? parseText(text, zone),
+    startsWithTime: (text) => startsWithTime(text, zone),
   };
+}
+
+function startsWithTime(text: string, zone: TimeZone): boolean {
+  if (text.charCodeAt(0) === OPEN_BRACE) return true;
+  return readTime(text, text.startsWith("[") ? 1 : 0, zone) !== undefined;
 }
 
 function fieldsOf(

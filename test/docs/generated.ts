@@ -1,7 +1,7 @@
 /** The parts of pages that are generated from the code: `npm run docs` writes them, and a test compares them. */
 
 import { readFile, writeFile } from "node:fs/promises";
-import { configReference } from "../../src/config/reference.ts";
+import { configReference, processorReference } from "../../src/config/reference.ts";
 import { commandReference } from "./command-reference.ts";
 import { errorReference } from "./error-reference.ts";
 import { repositoryPath } from "./document.ts";
@@ -16,6 +16,7 @@ export interface GeneratedPart {
 
 export const GENERATED: readonly GeneratedPart[] = [
   { page: "docs/configuration.md", generate: configReference },
+  { page: "docs/reference/processors.md", generate: processorReference },
   { page: "docs/cli.md", generate: commandReference },
   { page: "docs/errors.md", generate: errorReference },
   {

@@ -26,6 +26,7 @@ const NOWHERE = "http://127.0.0.1:9";
 /** The options of built-in plugins that need some, or register more metrics with them. */
 const OPTIONS: Readonly<Record<string, object>> = {
   "receivers/otlp": { port: 0, grpc_port: 0, pass_on_to: NOWHERE, metrics: "discard" },
+  "receivers/filelog": { include: ["/nowhere/*.log"] },
   "processors/filter": { drop: "level:DEBUG" },
   "processors/attributes": { actions: [{ key: "a", action: "delete" }] },
   "exporters/otlp": { endpoint: NOWHERE },
@@ -69,6 +70,7 @@ const GROUPS: readonly (readonly [string, RegExp])[] = [
   ["Audit trail", /^tailgate_audit_/],
   ["OTLP", /^tailgate_otlp_/],
   ["WebSocket", /^tailgate_websocket_/],
+  ["Files that are followed", /^tailgate_filelog_/],
   ["Traces of instances", /^tailgate_spans_/],
   ["Processors", metricsOf(["processors"])],
   ["HTTP", /^tailgate_(http|requests)_/],

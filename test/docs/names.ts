@@ -40,13 +40,17 @@ export async function knownMetrics(): Promise<KnownMetric[]> {
   }));
 }
 
+/** The pages with the keys of the configuration. */
+const OPTION_PAGES = ["docs/configuration.md", "docs/reference/processors.md"];
+
 /** Returns the keys of the configuration with their sections, such as `http.max_searches` and `receivers.otlp.port`. */
 export async function knownOptions(): Promise<Set<string>> {
-  const { text } = await Document.read("docs/configuration.md");
+  const pages = await Promise.all(OPTION_PAGES.map((path) => Document.read(path)));
+  const generated = pages.map(({ text }) => generatedPart(text)).join("\n");
   const options = new Set<string>(["receivers", "processors", "exporters"]);
   const generic = { exporters: new Set<string>(), processors: new Set<string>() };
   let add = (_key: string): unknown => undefined;
-  for (const line of generatedPart(text).split("\n")) {
+  for (const line of generated.split("\n")) {
     const owner = /^### (?<name>\S+)$/.exec(line)?.groups?.["name"];
     if (owner !== undefined) {
       options.add(owner);

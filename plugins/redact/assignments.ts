@@ -80,6 +80,7 @@ interface Word {
 export function assignmentVerifier(kindOf: (word: string) => WordKind | undefined): Verifier {
   return (cursor, at) => {
     const stop = cursor.run(at, WORD, AFTER_BYTES_MAX);
+    if (stop >= cursor.end) return false;
     const value = valueStart(cursor, stop);
     if (value.start === 0 && !cursor.is(stop, BLANK)) return false;
     const start = cursor.runBack(at, WORD, BEFORE_BYTES_MAX);

@@ -2,7 +2,7 @@ import type { RecordView } from "tailgate/plugin";
 import { isCardInteger, mayBeCard } from "./cards.ts";
 import type { CustomPatterns } from "./custom-patterns.ts";
 import type { KeyGlobs } from "./key-globs.ts";
-import { IDENTIFIER_LENGTHS, isIdentifier } from "./rules.ts";
+import { IDENTIFIER_BYTES } from "./rules.ts";
 import type { Scanner } from "./scanner.ts";
 
 /** Wire types of protobuf (protobuf.dev/programming-guides/encoding). */
@@ -10,6 +10,11 @@ const VARINT = 0;
 const FIXED64 = 1;
 const LENGTH = 2;
 const FIXED32 = 5;
+
+/** A byte from here on is followed by others of the same varint. */
+const CONTINUED = 0x80;
+/** The bits of a tag that tell whether it has one byte, and its wire type. */
+const SHORT_LENGTH_MASK = CONTINUED | 7;
 
 /** Fields of opentelemetry-proto, logs.proto, common.proto and resource.proto. */
 const RECORD_SEVERITY_TEXT = 3;
@@ -195,10 +200,17 @@ export class EncodedRecord {
   }
 
   #isExempt(start: number, end: number): boolean {
-    return (
-      IDENTIFIER_LENGTHS.has(end - start) &&
-      isIdentifier(this.#bytes.toString("latin1", start, end))
-    );
+    for (const name of IDENTIFIER_BYTES) {
+      if (name.length === end - start && this.#startsWith(start, name)) return true;
+    }
+    return false;
+  }
+
+  #startsWith(start: number, text: Uint8Array): boolean {
+    for (let index = 0; index < text.length; index++) {
+      if (this.#bytes[start + index] !== text[index]) return false;
+    }
+    return true;
   }
 
   /** Returns whether the text that was scanned last is one of the configured keys, or may be the end of a path to one. */
@@ -296,6 +308,22 @@ export class EncodedRecord {
 
   /** Reads a field; returns false if it is malformed. */
   #field(end: number): boolean {
+    const bytes = this.#bytes;
+    const position = this.#position;
+    const tag = bytes[position]!;
+    const length = bytes[position + 1]!;
+    if ((tag & SHORT_LENGTH_MASK) !== LENGTH || length >= CONTINUED) return this.#anyField(end);
+    // Nearly all fields are texts and messages with a small number and size.
+    const start = position + 2;
+    this.#number = tag >>> 3;
+    this.#type = LENGTH;
+    this.#start = start;
+    this.#end = start + length;
+    this.#position = start + length;
+    return start + length <= end;
+  }
+
+  #anyField(end: number): boolean {
     if (!this.#varint(end)) return false;
     const tag = this.#integer;
     this.#number = Math.floor(tag / 8);
@@ -303,7 +331,8 @@ export class EncodedRecord {
     this.#start = this.#position;
     switch (this.#type) {
       case VARINT:
-        return this.#varint(end);
+        if (!this.#varint(end)) return false;
+        break;
       case FIXED64:
         this.#position += 8;
         break;

@@ -16,8 +16,9 @@ export class KeyGlobs {
   readonly #globs: readonly string[];
   readonly #pathGlobs: readonly string[];
   readonly #known = new Map<string, boolean>();
-  /** The literal parts by which keys are found in one pass over the bytes. */
+  /** The literal parts by which keys are found in one pass over the bytes; `endings` are those that a key ends with. */
   readonly keywords: readonly string[];
+  readonly endings: readonly string[];
   /** True if there is a glob without such a part, so that each key has to be compared. */
   readonly isUnbounded: boolean;
 
@@ -25,7 +26,13 @@ export class KeyGlobs {
     this.#globs = globs.map(normalizeKey);
     this.#pathGlobs = this.#globs.filter((glob) => glob.includes("."));
     const keywords = this.#globs.map(literalPart);
-    this.keywords = [...new Set(keywords.filter((keyword) => keyword !== ""))];
+    const isEnding = (keyword: string, index: number): boolean =>
+      this.#globs[index]!.endsWith(keyword);
+    const endings = new Set(keywords.filter((keyword, index) => isEnding(keyword, index)));
+    const inner = new Set(keywords.filter((keyword, index) => !isEnding(keyword, index)));
+    endings.delete("");
+    this.keywords = [...inner];
+    this.endings = [...endings].filter((keyword) => !inner.has(keyword));
     this.isUnbounded = keywords.includes("");
   }
 

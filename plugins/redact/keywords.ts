@@ -15,8 +15,8 @@ import { QUERY_PARAMETERS, verifyQueryValue, verifyUserInfo } from "./urls.ts";
 export interface Probe {
   readonly rule: string;
   readonly verify: Verifier;
-  /** True if the keyword may be part of a key. */
-  readonly isKey?: boolean;
+  /** Set if the keyword may be part of a key, or only be the end of one. */
+  readonly key?: "part" | "end";
   /** True if the keyword may be an escape of JSON. */
   readonly isEscape?: boolean;
 }
@@ -116,7 +116,8 @@ export function listKeywords(
   list.add({ rule: "", verify: skipMask }, MASK_START, HASH_START);
   for (const rule of BUILT_IN_RULES) if (rules.includes(rule)) ADDERS[rule](list);
   const verify = assignmentVerifier((word) => (keys.matches(word) ? "strict" : undefined));
-  list.addKeys({ rule: KEYS_RULE, verify, isKey: true }, keys.keywords);
+  list.addKeys({ rule: KEYS_RULE, verify, key: "part" }, keys.keywords);
+  list.addKeys({ rule: KEYS_RULE, verify, key: "end" }, keys.endings);
   list.addEscape({ rule: "", verify: nothing, isEscape: true });
   return list;
 }

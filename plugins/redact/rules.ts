@@ -27,7 +27,5 @@ export function isIdentifier(key: string): boolean {
   return IDENTIFIERS.includes(key);
 }
 
-/** The lengths of their keys. */
-export const IDENTIFIER_LENGTHS: ReadonlySet<number> = new Set(
-  IDENTIFIERS.map((key) => key.length),
-);
+/** Their keys, encoded. */
+export const IDENTIFIER_BYTES: readonly Uint8Array[] = IDENTIFIERS.map((key) => Buffer.from(key));

@@ -1,5 +1,5 @@
 import { compileAutomaton, type Automaton } from "./automaton.ts";
-import { Cursor } from "./cursor.ts";
+import { ALPHANUMERIC, Cursor } from "./cursor.ts";
 import { matchesGlob, type KeyGlobs } from "./key-globs.ts";
 import { listKeywords, type Probe } from "./keywords.ts";
 import type { BuiltInRule } from "./rules.ts";
@@ -40,42 +40,57 @@ export class Scanner {
 
   /** Returns whether there is anything to be redacted in a text. */
   test(bytes: Uint8Array, begin: number, end: number): boolean {
-    this.open(bytes, begin, end);
-    return this.next();
-  }
-
-  /** Finds the next secret; returns false if there is none up to the end. */
-  next(): boolean {
-    const cursor = this.#cursor;
+    this.sawKey = false;
+    this.sawEscape = false;
     const { classes, table, accepting } = this.#automaton;
-    const { bytes, end } = cursor;
     let state = 0;
-    for (let at = cursor.stop; at < end; at++) {
+    for (let at = begin; at < end; at++) {
       state = table[state + classes[bytes[at]!]!]!;
       if (state < accepting) continue;
-      const from = at + 1;
-      cursor.resume = from;
-      if (this.#verify(state, from)) {
-        if (!this.#isAllowed()) return true;
-        cursor.resume = Math.max(from, cursor.stop);
-      }
-      if (cursor.resume > from) {
-        at = cursor.resume - 1;
-        state = 0;
-      }
+      this.open(bytes, begin, end);
+      return this.#nextFrom(state, at);
     }
     return false;
   }
 
+  /** Finds the next secret; returns false if there is none up to the end. */
+  next(): boolean {
+    return this.#nextFrom(0, this.#cursor.stop - 1);
+  }
+
+  /** Goes on with the state after the byte at `position`. */
+  #nextFrom(reached: number, position: number): boolean {
+    const cursor = this.#cursor;
+    const { classes, table, accepting } = this.#automaton;
+    const { bytes, end } = cursor;
+    let state = reached;
+    for (let at = position; ; ) {
+      if (state >= accepting) {
+        const from = at + 1;
+        cursor.resume = from;
+        if (this.#verify(state, from)) {
+          if (!this.#isAllowed()) return true;
+          cursor.resume = Math.max(from, cursor.stop);
+        }
+        if (cursor.resume > from) {
+          at = cursor.resume - 1;
+          state = 0;
+        }
+      }
+      if (++at >= end) return false;
+      state = table[state + classes[bytes[at]!]!]!;
+    }
+  }
+
   #verify(state: number, at: number): boolean {
     const { accepting, classCount, outputs } = this.#automaton;
+    const cursor = this.#cursor;
     const found = outputs[(state - accepting) / classCount]!;
     for (const output of found) {
-      const { isKey, isEscape } = this.#probes[output]!;
-      if (isKey === true) this.sawKey = true;
+      const { key, isEscape } = this.#probes[output]!;
+      if (key === "part" || (key === "end" && !cursor.is(at, ALPHANUMERIC))) this.sawKey = true;
       if (isEscape === true) this.sawEscape = true;
     }
-    const cursor = this.#cursor;
     for (const output of found) {
       const probe = this.#probes[output]!;
       if (!probe.verify(cursor, at)) continue;

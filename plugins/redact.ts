@@ -3,11 +3,10 @@ import {
   z,
   type LogRecord,
   type Processor,
-  type ProcessorHost,
   type RecordView,
   type Verdict,
 } from "tailgate/plugin";
-import { Actions, ACTIONS } from "./redact/actions.ts";
+import { Actions, ACTIONS, type Action } from "./redact/actions.ts";
 import type { CustomPatterns } from "./redact/custom-patterns.ts";
 import { EncodedRecord, type CertainParts } from "./redact/encoded-record.ts";
 import { readHashKey } from "./redact/hash-key.ts";
@@ -110,7 +109,7 @@ const options = z
     issues.push({ code: "custom", input: value.action, path: ["action"], message });
   });
 
-type RedactOptions = z.output<typeof options>;
+export type RedactOptions = z.output<typeof options>;
 
 export default defineProcessor({
   name: "redact",
@@ -123,32 +122,35 @@ export default defineProcessor({
     return {};
   },
   async open(given, host) {
-    return new Redactor(given, await readHashKey(given), host);
+    const count = host.metrics.counter(
+      "matches",
+      "Secrets that were redacted, by rule and action.",
+    );
+    return new Redactor(given, await readHashKey(given), (rule, action, secrets) =>
+      count(secrets, { rule, action }),
+    );
   },
 });
 
-class Redactor implements Processor {
+/** Counts secrets that were redacted; 0 announces a rule. */
+type Count = (rule: string, action: Action, secrets: number) => void;
+
+export class Redactor implements Processor {
   readonly #encoded: EncodedRecord;
   readonly #redaction: RecordRedaction;
   /** Where the record that `process` gets next certainly has a secret, by its bytes. */
   #certain: CertainParts | undefined;
 
-  constructor(given: RedactOptions, hashKey: Uint8Array | undefined, host: ProcessorHost) {
-    const count = host.metrics.counter(
-      "matches",
-      "Secrets that were redacted, by rule and action.",
-    );
+  constructor(given: RedactOptions, hashKey: Uint8Array | undefined, count: Count) {
     const keys = new KeyGlobs(given.keys);
     const scanner = new Scanner(given.patterns, keys, given.allow);
     const custom: CustomPatterns | undefined = undefined;
     const actions = new Actions({
       ...given,
       hashKey,
-      count: (rule, action) => count(1, { rule, action }),
+      count: (rule, action) => count(rule, action, 1),
     });
-    for (const rule of [...given.patterns, KEYS_RULE]) {
-      count(0, { rule, action: actions.actionOf(rule) });
-    }
+    for (const rule of [...given.patterns, KEYS_RULE]) count(rule, actions.actionOf(rule), 0);
     const findsCards = given.patterns.includes("card");
     const texts = new TextRedaction(scanner, custom, actions);
     this.#encoded = new EncodedRecord({ scanner, keys, custom, findsCards });

@@ -43,27 +43,27 @@ function isGitUser(cursor: Cursor, start: number, separator: number): boolean {
   return separator - start === 3 && cursor.has(start, "git");
 }
 
-/** Returns the end of a domain name; 0 if it is none. */
+/** Returns the end of a domain name, up to the last label that may be a top-level domain; 0 if there is none. */
 function domainEnd(cursor: Cursor, domain: number): number {
   let labels = 0;
   let numericLabels = 0;
-  let start = domain;
-  let stop = domain;
-  let first = domain;
-  for (let at = domain; at - domain < DOMAIN_BYTES_MAX; at = stop + 1) {
+  let stop = 0;
+  for (let at = domain; at - domain < DOMAIN_BYTES_MAX;) {
     const end = cursor.run(at, LABEL, LABEL_BYTES_MAX);
     if (end === at) break;
-    if (cursor.run(at, DIGIT, LABEL_BYTES_MAX) === end && labels === numericLabels) numericLabels++;
+    // The size of an image: `logo@2x.png`.
+    if (labels === 0 && cursor.slice(at, end) === "2x") return 0;
+    if (labels === numericLabels && cursor.run(at, DIGIT, LABEL_BYTES_MAX) === end) numericLabels++;
+    // A version: `left-pad@1.3.0-beta.x`.
+    if (numericLabels > 1) return 0;
     labels++;
-    start = at;
-    stop = end;
-    if (labels === 1) first = end;
+    let labelStop = end;
+    while (labelStop > at && isOf(cursor.bytes[labelStop - 1], DASH)) labelStop--;
+    if (labels > 1 && isTopLevel(cursor, at, labelStop)) stop = labelStop;
     if (!cursor.is(end, DOT)) break;
+    at = end + 1;
   }
-  while (stop > start && isOf(cursor.bytes[stop - 1], DASH)) stop--;
-  // Versions (`left-pad@1.3.0-beta.x`), sizes of images (`logo@2x.png`) and units are no addresses.
-  const isOther = labels < 2 || numericLabels > 1 || cursor.slice(domain, first) === "2x";
-  return isOther || !isTopLevel(cursor, start, stop) ? 0 : stop;
+  return stop;
 }
 
 function isTopLevel(cursor: Cursor, start: number, stop: number): boolean {

@@ -2,6 +2,9 @@
 
 const SEPARATORS = /[-_]/g;
 
+/** The names of rules in masks are no keys. */
+const MASKS = /\[(?:REDACTED|HASH):[^\]]*\]/g;
+
 /** Verdicts on longer keys are not remembered. */
 const REMEMBERED_CHARS_MAX = 128;
 const REMEMBERED_MAX = 2048;
@@ -54,7 +57,7 @@ export class KeyGlobs {
   }
 
   #compare(key: string): boolean {
-    const whole = normalizeKey(key);
+    const whole = normalizeKey(key.replaceAll(MASKS, ""));
     const leaf = whole.slice(whole.lastIndexOf(".") + 1);
     return this.#globs.some((glob) => matchesGlob(glob, leaf) || matchesGlob(glob, whole));
   }

@@ -19,6 +19,8 @@ const VALUES = ["value", "Value"];
 
 const DASH = "-";
 
+const PASSES_MAX = 4;
+
 /** Removes secrets from decoded records. What contains none stays the same object. */
 export class RecordRedaction {
   readonly #texts: TextRedaction;
@@ -72,8 +74,18 @@ export class RecordRedaction {
     return value instanceof Uint8Array ? this.#texts.bytes(value) : value;
   }
 
+  /** What takes the place of one secret may make another one visible, so that the result is searched again. */
   #text(text: string): string {
-    if (text === "") return text;
+    let current = text;
+    for (let pass = 0; pass < PASSES_MAX && current !== ""; pass++) {
+      const next = this.#textOnce(current);
+      if (next === current) break;
+      current = next;
+    }
+    return current;
+  }
+
+  #textOnce(text: string): string {
     const scanned = this.#texts.scan(text);
     if (this.#needsParsing(scanned) && looksLikeJson(text)) {
       const given = parseJson(text);

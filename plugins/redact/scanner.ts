@@ -64,7 +64,7 @@ export class Scanner {
     const { classes, table, accepting } = this.#automaton;
     const { bytes, end } = cursor;
     let state = reached;
-    for (let at = position; ; ) {
+    for (let at = position; ;) {
       if (state >= accepting) {
         const from = at + 1;
         cursor.resume = from;

@@ -5,6 +5,7 @@ import { addAudit } from "./audit.ts";
 import { addHealthcheck } from "./healthcheck.ts";
 import { outputFailed, report } from "./output.ts";
 import { addPlugins } from "./plugins.ts";
+import { addRedact } from "./redact.ts";
 import { addReload } from "./reload.ts";
 import { addRun } from "./run.ts";
 import { addTail } from "./tail.ts";
@@ -43,6 +44,7 @@ function program(): Command {
   addValidate(tailgate);
   addReload(tailgate);
   addPlugins(tailgate);
+  addRedact(tailgate);
   addTail(tailgate);
   addHealthcheck(tailgate);
   addToken(tailgate);

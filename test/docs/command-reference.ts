@@ -8,6 +8,7 @@ const COMMANDS = [
   "validate",
   "reload",
   "plugins",
+  "redact",
   "tail",
   "healthcheck",
   "token create",

@@ -5,6 +5,7 @@ import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { parse } from "yaml";
 import redact from "../../plugins/redact.ts";
+import { MAIN } from "../harness/program.ts";
 import { Workspace } from "../harness/workspace.ts";
 import { ProcessingGateway, textRecord } from "../plugins/processors/processing-gateway.ts";
 import { Document } from "./document.ts";
@@ -37,6 +38,18 @@ test("the configuration of the overview removes keys and keeps what is allowed",
   const [record] = await gateway.stored();
   expect(record!.data).toMatchObject({ message: "to help@example.com", plan: "basic" });
   expect(record!.data).not.toHaveProperty("customer.name");
+});
+
+test("the command of the page shows what it says", async () => {
+  const [output] = page.listings;
+  const lines = ["mail from bob@example.com", "ready in 12 ms", '{"level":"info","password":"x"}'];
+  await using workspace = await Workspace.create({ "app.log": `${lines.join("\n")}\n` });
+  const command = page
+    .example("redact-test")
+    .replace("npx tailgate", `"${process.execPath}" "${MAIN}"`);
+  const shell = `${command.trim()} 2>&1`;
+  const { stdout } = await promisify(execFile)("sh", ["-ec", shell], { cwd: workspace.directory });
+  expect(stdout).toBe(output);
 });
 
 test("the key of the page is one", async () => {

@@ -401,12 +401,19 @@ class JsonRequest {
       try {
         JSON.parse(new TextDecoder().decode(this.#bytes));
       } catch (error) {
-        return undecodable("its text", textOf(error));
+        return undecodable("its text", withoutExcerpt(error));
       }
     }
-    const why = cause === undefined ? "it is not valid JSON" : textOf(cause);
+    const why = cause === undefined ? "it is not valid JSON" : withoutExcerpt(cause);
     return undecodable("its text", `${why}, in the value before byte ${this.#position}`);
   }
+}
+
+/** The parser's own text may quote what was logged: `Unexpected token 'x', ..."secret"x"... is not valid JSON`. */
+const EXCERPT = /, (?:\.{3})?".*"(?:\.{3})?(?= is not valid JSON$)/s;
+
+function withoutExcerpt(error: unknown): string {
+  return textOf(error).replace(EXCERPT, ": it");
 }
 
 /** The top-level members of other signals' requests, and where those belong. */

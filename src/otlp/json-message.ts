@@ -18,9 +18,6 @@ export const BASE64 = /^[A-Za-z0-9+/_-]*={0,2}$/;
 /** Nanoseconds as most senders write them, far from the limit of 64 bits. */
 const USUAL_TIME = /^\d{1,19}$/;
 
-/** How much of a wrong value an error shows. */
-const SHOWN_CHARS_MAX = 60;
-
 /** One message is encoded at a time, without interruption. */
 const writer = new ProtobufWriter();
 
@@ -179,7 +176,7 @@ export class JsonMessageEncoder {
     const isAbsent = id === "" || (id.length === digits && ZERO_ID.test(id));
     if (!isAbsent && !(id.length === digits && VALID_ID.test(id))) {
       this.#findings?.invalidId(
-        `${this.#path.toString()}: ${shown(id)} is not ${digits} hex digits`,
+        `${this.#path.toString()}: a string of ${id.length} characters is not ${digits} hex digits`,
       );
     }
     if (HEX.test(id)) writer.bytes(tag, Buffer.from(id, "hex"));
@@ -206,11 +203,12 @@ function nameIn(json: JsonObject, { jsonNames, kind }: Field): string | undefine
   return undefined;
 }
 
-/** Shows a value in the text of an error. */
+/** Says in the text of an error what a value is. What was logged must not be in errors, which are logged. */
 export function shown(value: unknown): string {
   if (Array.isArray(value)) return "an array";
   if (typeof value === "object" && value !== null) return "an object";
-  return JSON.stringify(value).slice(0, SHOWN_CHARS_MAX);
+  if (typeof value === "string") return "a string";
+  return typeof value === "number" ? "a number" : String(value);
 }
 
 const NOT_FINITE = /^(?:NaN|-?Infinity)$/;

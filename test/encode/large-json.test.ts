@@ -139,7 +139,7 @@ describe("a large request in JSON", () => {
       rejection(Buffer.from('{"resourceLogs":[{"scopeLogs":[{"logRecords":{}}]}]}')),
     ).toContain("resourceLogs[0].scopeLogs[0].logRecords: an object is not an array");
     expect(rejection(request('{},{"severityNumber":"x"}'))).toContain(
-      'resourceLogs[0].scopeLogs[0].logRecords[1].severityNumber: "x" is not an integer',
+      "resourceLogs[0].scopeLogs[0].logRecords[1].severityNumber: a string is not an integer",
     );
   });
 

@@ -247,48 +247,48 @@ describe("invalid input is rejected with its path", () => {
     ["[]", "its root: an array is not an object"],
     ["null", "its root: null is not an object"],
     ['{"resourceLogs":{}}', "resourceLogs: an object is not an array"],
-    ['{"resourceLogs":[1]}', "resourceLogs[0]: 1 is not an object"],
+    ['{"resourceLogs":[1]}', "resourceLogs[0]: a number is not an object"],
     ['{"resourceLogs":[{"resource":[]}]}', "resourceLogs[0].resource: an array is not an object"],
     [
       '{"resourceLogs":[{"scopeLogs":[{"scope":{"name":7}}]}]}',
-      "resourceLogs[0].scopeLogs[0].scope.name: 7 is not a string",
+      "resourceLogs[0].scopeLogs[0].scope.name: a number is not a string",
     ],
     [
       '{"resourceLogs":[{"resource":{"attributes":[{"key":1}]}}]}',
-      "resourceLogs[0].resource.attributes[0].key: 1 is not a string",
+      "resourceLogs[0].resource.attributes[0].key: a number is not a string",
     ],
   ])("%s", (text, why) => {
     expect(wrong(Buffer.from(text))).toBe(why);
   });
 
   it.each([
-    ['"timeUnixNano":"abc"', 'timeUnixNano: "abc" is not a time in nanoseconds since 1970'],
-    ['"timeUnixNano":"-1"', 'timeUnixNano: "-1" is not a time in nanoseconds since 1970'],
-    ['"timeUnixNano":1.5', "timeUnixNano: 1.5 is not a time in nanoseconds since 1970"],
+    ['"timeUnixNano":"abc"', "timeUnixNano: a string is not a time in nanoseconds since 1970"],
+    ['"timeUnixNano":"-1"', "timeUnixNano: a string is not a time in nanoseconds since 1970"],
+    ['"timeUnixNano":1.5', "timeUnixNano: a number is not a time in nanoseconds since 1970"],
     [
       '"observedTimeUnixNano":"18446744073709551616"',
-      'observedTimeUnixNano: "18446744073709551616" is not a time in nanoseconds since 1970',
+      "observedTimeUnixNano: a string is not a time in nanoseconds since 1970",
     ],
-    ['"timeUnixNano":"1e400"', 'timeUnixNano: "1e400" is not a time in nanoseconds since 1970'],
-    ['"severityNumber":"INFO"', 'severityNumber: "INFO" is not an integer'],
-    ['"severityText":9', "severityText: 9 is not a string"],
-    ['"attributes":"a=b"', 'attributes: "a=b" is not an array'],
+    ['"timeUnixNano":"1e400"', "timeUnixNano: a string is not a time in nanoseconds since 1970"],
+    ['"severityNumber":"INFO"', "severityNumber: a string is not an integer"],
+    ['"severityText":9', "severityText: a number is not a string"],
+    ['"attributes":"a=b"', "attributes: a string is not an array"],
     ['"attributes":[null]', "attributes[0]: null is not an object"],
-    ['"body":"text"', 'body: "text" is not an object'],
-    ['"body":{"stringValue":5}', "body.stringValue: 5 is not a string"],
-    ['"body":{"intValue":"x"}', 'body.intValue: "x" is not an integer'],
-    ['"body":{"intValue":1.5}', "body.intValue: 1.5 is not an integer"],
-    ['"body":{"intValue":"1e-3"}', 'body.intValue: "1e-3" is not an integer'],
-    ['"body":{"doubleValue":"fast"}', 'body.doubleValue: "fast" is not a number'],
-    ['"body":{"boolValue":"true"}', 'body.boolValue: "true" is not true or false'],
-    ['"body":{"bytesValue":"?"}', 'body.bytesValue: "?" is not base64'],
+    ['"body":"text"', "body: a string is not an object"],
+    ['"body":{"stringValue":5}', "body.stringValue: a number is not a string"],
+    ['"body":{"intValue":"x"}', "body.intValue: a string is not an integer"],
+    ['"body":{"intValue":1.5}', "body.intValue: a number is not an integer"],
+    ['"body":{"intValue":"1e-3"}', "body.intValue: a string is not an integer"],
+    ['"body":{"doubleValue":"fast"}', "body.doubleValue: a string is not a number"],
+    ['"body":{"boolValue":"true"}', "body.boolValue: a string is not true or false"],
+    ['"body":{"bytesValue":"?"}', "body.bytesValue: a string is not base64"],
     ['"body":{"bytesValue":{"0":1}}', "body.bytesValue: an object is not a string"],
     ['"body":{"arrayValue":[]}', "body.arrayValue: an array is not an object"],
     [
       '"body":{"arrayValue":{"values":[{},{"kvlistValue":{"values":[{"key":"k","value":3}]}}]}}',
-      "body.arrayValue.values[1].kvlistValue.values[0].value: 3 is not an object",
+      "body.arrayValue.values[1].kvlistValue.values[0].value: a number is not an object",
     ],
-    ['"traceId":7', "traceId: 7 is not a string"],
+    ['"traceId":7', "traceId: a number is not a string"],
     ['"flags":{}', "flags: an object is not an integer"],
   ])("%s", (members, why) => {
     expect(wrong(requestText(`[{},{${members}}]`))).toBe(`${inRecord}.${why}`);
@@ -298,5 +298,14 @@ describe("invalid input is rejected with its path", () => {
     expect(wrong(Buffer.from('{"resourceLogs":'))).toBe("its text: Unexpected end of JSON input");
     expect(wrong(new Uint8Array())).toBe("its text: Unexpected end of JSON input");
     expect(wrong(Buffer.from("[".repeat(1_000_000)))).toContain("its text: ");
+  });
+
+  it("without quoting what was logged", () => {
+    for (const text of ['{"password":hunter2}', '{"body":"hunter2"x}', '"hunter2', "hunter2"]) {
+      const long = `{"resourceLogs":[${" ".repeat(10_000)}${text}`;
+      for (const body of [text, `[${text}]`, long]) {
+        expect(wrong(Buffer.from(body))).toMatch(/^its text: (?!.*hunter)/s);
+      }
+    }
   });
 });

@@ -59,7 +59,7 @@ describe("a rejection", () => {
       "No record of the request was stored. Send an ExportLogsServiceRequest as protobuf or JSON.";
     expect(JSON.parse(wrong.body.toString())).toEqual({
       code: 3,
-      message: `The OTLP request is wrong at resourceLogs: 1 is not an array. ${mend}`,
+      message: `The OTLP request is wrong at resourceLogs: a number is not an array. ${mend}`,
     });
     const cut = await send(url, PYTHON.subarray(0, 99));
     expect(cut.status).toBe(400);

@@ -65,6 +65,9 @@ const FILE_NAME = /^audit_(\d{8})\.jsonl$/;
 
 const READ_BYTES = 1 << 20;
 
+/** The first read's: most files are smaller. */
+const FIRST_READ_BYTES = 64 << 10;
+
 /** Space before each line for the hash of the previous one, so that both are hashed in one call. */
 const HEADROOM_BYTES = 64;
 
@@ -79,7 +82,7 @@ export class TrailReader {
   #files: string[] = [];
   #index = 0;
   #descriptor: number | undefined;
-  #memory = Buffer.allocUnsafeSlow(HEADROOM_BYTES + READ_BYTES);
+  #memory = Buffer.allocUnsafeSlow(HEADROOM_BYTES + FIRST_READ_BYTES);
   /** The bytes from `#start` to `#end` were read and not yet returned as a line. */
   #start = HEADROOM_BYTES;
   #end = HEADROOM_BYTES;
@@ -189,7 +192,7 @@ export class TrailReader {
       throw new TailgateError("AUDIT_UNREADABLE", `${position} is longer than any event can be.`);
     }
     const previous = this.#memory;
-    if (length + READ_BYTES > previous.length) {
+    if (this.#end === previous.length && length + READ_BYTES > previous.length) {
       this.#memory = Buffer.allocUnsafeSlow(HEADROOM_BYTES + 2 * length + READ_BYTES);
     }
     previous.copy(this.#memory, HEADROOM_BYTES, this.#start, this.#end);

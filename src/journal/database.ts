@@ -31,7 +31,7 @@ import {
   type CheckedTable,
 } from "./schema.ts";
 import { FileIdentity, type HighWaterMark, type WriteLock } from "./side-files.ts";
-import { agedBefore, type ClockReading } from "./trusted-clock.ts";
+import { agedBefore, type ClockReading } from "./clock-reading.ts";
 import { saltOf } from "./write-ahead-log.ts";
 
 const DATABASE_FILE = "journal.db";

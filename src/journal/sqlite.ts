@@ -6,6 +6,7 @@ import type { RecordBatch } from "../batch/record-batch.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
 import type { Batch, Gap, JournalPage, JournalQuery } from "../plugin/index.ts";
 import { clearInterval, clearTimeout, setInterval, setTimeout } from "../runtime/timers.ts";
+import type { ClockReading } from "./clock-reading.ts";
 import type { Commit, OpenedState, RecordRange } from "./database.ts";
 import type {
   ChainState,
@@ -18,7 +19,7 @@ import type {
 } from "./journal.ts";
 import { MemoryTail } from "./memory.ts";
 import { emptyPage, pageOfBlocks, pageOfGap } from "./pages.ts";
-import { parseSavedClock, TrustedClock, type ClockReading } from "./trusted-clock.ts";
+import { parseSavedClock, TrustedClock } from "./trusted-clock.ts";
 import {
   BufferPool,
   WorkerError,

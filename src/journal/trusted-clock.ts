@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import type { HostClock } from "../plugin/index.ts";
 import { overwriteFile } from "../runtime/log-dir.ts";
+import { agedBefore, type ClockReading, type ClockStep } from "./clock-reading.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -27,22 +28,12 @@ const DOWNTIME_COUNTED_MS = 2 * DAY_MS;
 /** More steps than this are merged: records older than all of them only expire later. */
 const STEPS_MAX = 32;
 
-/** A step forward during which no time passed: records stamped before `atMs` are `byMs` younger than their stamps say. */
 const stepSchema = z.object({ atMs: z.number(), byMs: z.number() });
 
 const savedSchema = z.object({ lastMs: z.number(), steps: z.array(stepSchema).readonly() });
 
-type ClockStep = z.infer<typeof stepSchema>;
-
 /** The state of the clock that one process leaves to the next. */
 export type SavedClock = z.infer<typeof savedSchema>;
-
-/** What it takes to compute the age of a stamp; can be sent between threads. */
-export interface ClockReading {
-  readonly nowMs: number;
-  /** In order of time. */
-  readonly steps: readonly ClockStep[];
-}
 
 /** `fromMs` is the trusted time, `toMs` the time of the system clock. */
 export interface ClockEvent {
@@ -215,13 +206,6 @@ export class TrustedClock implements HostClock {
     const event = { kind, isStart: this.#isLate, fromMs, toMs };
     for (const listener of this.#listeners) listener(event);
   }
-}
-
-/** Returns the stamp before which everything is older than `ageMs`: goes back in time, over the steps on the way. */
-export function agedBefore(ageMs: number, { nowMs, steps }: ClockReading): number {
-  let momentMs = nowMs - ageMs;
-  for (const { atMs, byMs } of steps.toReversed()) if (momentMs < atMs) momentMs -= byMs;
-  return momentMs;
 }
 
 /** A step back undoes steps forward, newest first: records stamped between them only expire later. */

@@ -12,7 +12,7 @@ import { packageFile } from "../runtime/package.ts";
 import type { Commit, OpenedState } from "./database.ts";
 import type { Damage, EpochStart, Retention } from "./journal.ts";
 import type { PageQuery, StoredPage } from "./page-reader.ts";
-import type { ClockReading } from "./trusted-clock.ts";
+import type { ClockReading } from "./clock-reading.ts";
 
 export type WorkerRequest =
   | { readonly kind: "commit"; readonly commit: Commit }

@@ -3,12 +3,12 @@
 import { closeSync, fsyncSync, openSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
+import type { ClockReading } from "./clock-reading.ts";
 import type { CommitPoint, Commit, JournalDatabase } from "./database.ts";
 import type { Retention } from "./journal.ts";
 import { openDatabase, reopenDatabase, replaceDatabase, type Opened } from "./recovery.ts";
 import { compressBlock, isDamage } from "./schema.ts";
 import { DiskReserve } from "./side-files.ts";
-import type { ClockReading } from "./trusted-clock.ts";
 import type {
   Identified,
   WorkerFailure,

@@ -45,6 +45,7 @@ const BUILT_INS: { readonly [S in Section]: ReadonlyMap<string, Load> } = {
     ["console", () => import("../../plugins/console.ts")],
     ["otlp", () => import("../../plugins/otlp.ts")],
     ["spans", () => import("../../plugins/spans.ts")],
+    ["webhook", () => import("../../plugins/webhook.ts")],
   ]),
 };
 

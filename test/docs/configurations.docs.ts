@@ -14,7 +14,14 @@ const examples = pages.flatMap((page) =>
 );
 
 /** Values for the variables that the examples substitute. */
-const ENVIRONMENT = { OTLP_TOKEN: "secret", LOKI_TOKEN: "secret" };
+const ENVIRONMENT = {
+  OTLP_TOKEN: "secret",
+  LOKI_TOKEN: "secret",
+  NTFY_TOKEN: "secret",
+  SLACK_WEBHOOK_URL: "https://hooks.slack.com/services/T0/B0/secret",
+  DISCORD_WEBHOOK_URL: "https://discord.com/api/webhooks/1/secret",
+  WEBHOOK_SECRET: `whsec_${Buffer.alloc(32).toString("base64")}`,
+};
 
 test.each(examples)("$name in $path is valid", async ({ text }) => {
   // The token is in a file that an example names.

@@ -31,6 +31,7 @@ const OPTIONS: Readonly<Record<string, object>> = {
   "processors/attributes": { actions: [{ key: "a", action: "delete" }] },
   "exporters/otlp": { endpoint: NOWHERE },
   "exporters/spans": { endpoint: NOWHERE },
+  "exporters/webhook": { url: NOWHERE },
 };
 
 /** The labels of metrics beside `component` and `kind`, which each metric of a component or a plugin has. */

@@ -1,4 +1,4 @@
-/** The plugin package of examples/tailgate-plugin-webhook, checked, tested, packed and used with Tailgate as it is installed from npm. */
+/** The plugin package of examples/tailgate-plugin-json-lines, checked, tested, packed and used with Tailgate as it is installed from npm. */
 
 import { access, cp, mkdir, readFile, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -8,7 +8,7 @@ import { Program } from "../harness/program.ts";
 import { Workspace } from "../harness/workspace.ts";
 import { Document, repositoryPath } from "./document.ts";
 
-const NAME = "tailgate-plugin-webhook";
+const NAME = "tailgate-plugin-json-lines";
 
 /** Where the pages have the tarball of Tailgate. */
 const PACKED = "../tailgate/tailgate-0.1.0.tgz";
@@ -186,7 +186,7 @@ describe("docs/plugins/publishing.md", () => {
   });
 
   test("a package of another name is found by `use`", async () => {
-    const path = "try/node_modules/@acme/tailgate-webhook";
+    const path = "try/node_modules/@acme/tailgate-json-lines";
     const folder = workspace.path(`try/node_modules/${NAME}`);
     await mkdir(dirname(workspace.path(path)), { recursive: true });
     await cp(folder, workspace.path(path), { recursive: true });
@@ -194,7 +194,7 @@ describe("docs/plugins/publishing.md", () => {
     const shown = await Program.run("npx", ["tailgate", "validate", "--config", "scoped.yaml"], {
       cwd: workspace.path("try"),
     });
-    expect(shown).toContain('use: "@acme/tailgate-webhook"\n');
+    expect(shown).toContain('use: "@acme/tailgate-json-lines"\n');
   });
 
   test("the commands of the example's README are those of its scripts", async () => {

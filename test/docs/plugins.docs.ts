@@ -96,7 +96,7 @@ interface Posted {
 }
 
 /** A server that collects what is posted to it. */
-async function webhookServer(): Promise<{ port: number; posted: readonly Posted[] }> {
+async function lineServer(): Promise<{ port: number; posted: readonly Posted[] }> {
   const posted: Posted[] = [];
   const server = createServer((request, response) => {
     void textOf(request).then((body) => {
@@ -114,10 +114,10 @@ async function webhookServer(): Promise<{ port: number; posted: readonly Posted[
 
 describe("docs/plugins/exporter.md", () => {
   test.each([
-    ["the page", exporters!.example("webhook.yaml")],
+    ["the page", exporters!.example("json-lines.yaml")],
     ["the example", exampleConfig],
   ])("the configuration of %s routes system logs and audit events", async (_, config) => {
-    const { port, posted } = await webhookServer();
+    const { port, posted } = await lineServer();
     const gateway = await started(config.replaceAll("127.0.0.1:9000", `127.0.0.1:${port}`));
     const system = "orchestrator.server";
     const audit = "orchestrator.audit";
@@ -138,8 +138,8 @@ describe("docs/plugins/exporter.md", () => {
       .poll(async () => (await componentsOf(gateway)).filter(({ kind }) => kind === "exporter"))
       .toMatchObject([
         { id: "websocket" },
-        { id: "webhook", received: 4, filtered: 3, sent: 1 },
-        { id: "webhook/audit", received: 4, filtered: 2, sent: 2 },
+        { id: "json-lines", received: 4, filtered: 3, sent: 1 },
+        { id: "json-lines/audit", received: 4, filtered: 2, sent: 2 },
       ]);
     expect(await gateway.program.end()).toBe(0);
     expect(at("/logs")).toEqual(["ERROR"]);
@@ -149,17 +149,17 @@ describe("docs/plugins/exporter.md", () => {
     const { directory: cwd } = await examples();
     const listed = await Program.run(process.execPath, [MAIN, "plugins"], { cwd });
     expect(listed).toContain(
-      "exporter webhook (configured as exporters.webhook, exporters.webhook/audit)\n  Posts records as JSON lines to a URL.\n    url: URL, required\n",
+      "exporter json-lines (configured as exporters.json-lines, exporters.json-lines/audit)\n  Posts records as JSON lines to a URL.\n    url: URL, required\n",
     );
     expect(listed).toContain("processor mask (configured as processors.mask)\n");
     expect(listed).toContain("receiver lines (configured as receivers.lines)\n");
   });
 
-  test("`tailgate validate` rejects a webhook that is the gateway itself", async () => {
+  test("`tailgate validate` rejects a URL that is the gateway itself", async () => {
     const workspace = await examples();
     await workspace.write(
       "tailgate.yaml",
-      exporters!.example("webhook.yaml").replaceAll("127.0.0.1:9000", "127.0.0.1:8001"),
+      exporters!.example("json-lines.yaml").replaceAll("127.0.0.1:9000", "127.0.0.1:8001"),
     );
     const validating = Program.run(process.execPath, [MAIN, "validate"], {
       cwd: workspace.directory,

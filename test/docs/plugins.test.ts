@@ -8,19 +8,19 @@ import { Document, repositoryPath } from "./document.ts";
 import { tableAfter } from "./table.ts";
 
 const JAVASCRIPT = "examples/plugins";
-const TYPESCRIPT = "examples/tailgate-plugin-webhook";
+const TYPESCRIPT = "examples/tailgate-plugin-json-lines";
 
 test.each([
-  ["exporter", "webhook.js", `${JAVASCRIPT}/webhook.js`],
+  ["exporter", "json-lines.js", `${JAVASCRIPT}/json-lines.js`],
   ["processor", "mask.js", `${JAVASCRIPT}/mask.js`],
   ["receiver", "lines.js", `${JAVASCRIPT}/lines.js`],
-  ["testing", "webhook.test.js", `${JAVASCRIPT}/webhook.test.js`],
+  ["testing", "json-lines.test.js", `${JAVASCRIPT}/json-lines.test.js`],
   ["testing", "mask.test.js", `${JAVASCRIPT}/mask.test.js`],
   ["testing", "lines.test.js", `${JAVASCRIPT}/lines.test.js`],
-  ["publishing", "webhook-package.json", `${TYPESCRIPT}/package.json`],
-  ["typescript", "webhook.ts", `${TYPESCRIPT}/src/index.ts`],
-  ["typescript", "webhook-tsconfig.json", `${TYPESCRIPT}/tsconfig.json`],
-  ["typescript", "webhook.test.ts", `${TYPESCRIPT}/test/webhook.test.ts`],
+  ["publishing", "json-lines-package.json", `${TYPESCRIPT}/package.json`],
+  ["typescript", "json-lines.ts", `${TYPESCRIPT}/src/index.ts`],
+  ["typescript", "json-lines-tsconfig.json", `${TYPESCRIPT}/tsconfig.json`],
+  ["typescript", "json-lines.test.ts", `${TYPESCRIPT}/test/json-lines.test.ts`],
 ])("docs/plugins/%s.md shows %s", async (page, name, path) => {
   const document = await Document.read(`docs/plugins/${page}.md`);
   expect(document.example(name)).toBe(await readFile(repositoryPath(path), "utf8"));

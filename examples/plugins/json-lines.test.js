@@ -5,7 +5,7 @@ import { text } from "node:stream/consumers";
 import { after, test } from "node:test";
 import { PermanentError } from "tailgate/plugin";
 import { batchOf, exporterContract, testHost } from "tailgate/testing";
-import webhook from "./webhook.js";
+import jsonLines from "./json-lines.js";
 
 let messages = [];
 let status = 200;
@@ -22,7 +22,7 @@ const options = { url: `http://127.0.0.1:${server.address().port}/logs` };
 function harness() {
   messages = [];
   return {
-    definition: webhook,
+    definition: jsonLines,
     options,
     durable: true, // the server keeps what it got when the exporter is restarted
     connect: async () => () => messages,
@@ -32,9 +32,9 @@ function harness() {
 for (const { name, run } of exporterContract(harness)) test(name, run);
 
 test("drops a batch that the server rejects with 400", async (t) => {
-  const host = await testHost("webhook");
+  const host = await testHost("json-lines");
   t.after(() => host.close());
-  const exporter = await webhook.open(webhook.options.parse(options), host);
+  const exporter = await jsonLines.open(jsonLines.options.parse(options), host);
   status = 400;
   const writing = exporter.write(batchOf([{ body: "hello" }]), AbortSignal.timeout(1000));
   await assert.rejects(writing, PermanentError.is);

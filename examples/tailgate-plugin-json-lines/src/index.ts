@@ -14,27 +14,27 @@ const options = z.object({
   type: z.enum(ENVELOPE_TYPES).optional().describe("The only type to post; both by default."),
 });
 
-type WebhookOptions = z.output<typeof options>;
+type JsonLinesOptions = z.output<typeof options>;
 
 export default defineExporter({
-  name: "webhook",
+  name: "json-lines",
   description: "Posts records as JSON lines to a URL.",
   options,
   plan: ({ url }) => ({ targets: [url] }),
   open(given, host) {
     host.sendingTo(given.url);
-    return new Webhook(given);
+    return new JsonLines(given);
   },
 });
 
-class Webhook implements Exporter {
-  readonly type: WebhookOptions["type"];
+class JsonLines implements Exporter {
+  readonly type: JsonLinesOptions["type"];
   readonly #url: string;
   readonly #headers: Headers;
   /** The sequence number of the newest record that the server has confirmed. */
   #confirmed = 0;
 
-  constructor({ url, authorization, type }: WebhookOptions) {
+  constructor({ url, authorization, type }: JsonLinesOptions) {
     this.type = type;
     this.#url = url;
     this.#headers = new Headers({ "Content-Type": "application/x-ndjson" });
@@ -65,7 +65,7 @@ const LINE_FEED = Buffer.from("\n");
 
 function checkStatus({ ok, status, headers }: Response): void {
   if (ok) return;
-  const message = `The webhook answered ${status}.`;
+  const message = `The server answered ${status}.`;
   if (status === 400 || status === 413) throw new PermanentError(message);
   const seconds = Number(headers.get("Retry-After"));
   if (seconds > 0) throw new RetryLaterError(message, 1000 * seconds);

@@ -7,7 +7,7 @@ import {
 } from "tailgate/plugin";
 
 export default defineExporter({
-  name: "webhook",
+  name: "json-lines",
   description: "Posts records as JSON lines to a URL.",
   options: z.object({
     url: z.url().describe("Where to post to."),
@@ -49,7 +49,7 @@ const LINE_FEED = Buffer.from("\n");
 
 function checkStatus({ ok, status, headers }) {
   if (ok) return;
-  const message = `The webhook answered ${status}.`;
+  const message = `The server answered ${status}.`;
   if (status === 400 || status === 413) throw new PermanentError(message);
   const seconds = Number(headers.get("Retry-After"));
   if (seconds > 0) throw new RetryLaterError(message, 1000 * seconds);

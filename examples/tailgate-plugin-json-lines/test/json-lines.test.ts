@@ -5,7 +5,7 @@ import { text } from "node:stream/consumers";
 import { after, test } from "node:test";
 import type { Envelope } from "tailgate/plugin";
 import { exporterContract, type ExporterHarness } from "tailgate/testing";
-import webhook from "../src/index.ts";
+import jsonLines from "../src/index.ts";
 
 let messages: string[] = [];
 const server = createServer(async (request, response) => {
@@ -21,7 +21,7 @@ function harness(): ExporterHarness {
   messages = [];
   const { port } = server.address() as AddressInfo;
   return {
-    definition: webhook,
+    definition: jsonLines,
     options: { url: `http://127.0.0.1:${port}/logs` },
     durable: true,
     connect: async () => () => messages,

@@ -42,6 +42,8 @@ test("the search finds what was sent, as the page shows it", async () => {
 });
 
 test("the counts are those that the page shows", async () => {
+  const one = JSON.parse(await run("http-api-record")) as object;
+  expect(one).toMatchObject({ sequence: 1, otlp: { resourceLogs: [{}] } });
   const response = await run("http-api-counts");
   expect(JSON.parse(response)).toEqual(shown("http-api-counts-response", response));
 });

@@ -3,6 +3,7 @@
 import { OPTION_SOURCES, SETTING_SOURCES, type ValueSource } from "../../src/config/environment.ts";
 import { COUNTS_PATH } from "../../src/http/api/counts.ts";
 import { HISTORY_PATH } from "../../src/http/api/history.ts";
+import { RECORD_PATH } from "../../src/http/api/record.ts";
 import {
   IDENTITY_PATH,
   LOGIN_PATH,
@@ -92,6 +93,7 @@ function generatedPart(text: string): string {
 export const ROUTES: ReadonlyMap<string, readonly string[]> = new Map([
   ["/", ["GET"]],
   [HISTORY_PATH, ["GET"]],
+  [RECORD_PATH, ["GET"]],
   [COUNTS_PATH, ["GET"]],
   [STATS_PATH, ["GET"]],
   [HEALTH_PATH, ["GET"]],

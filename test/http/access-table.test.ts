@@ -144,6 +144,19 @@ const read =
     return status === 200 ? seen(body) : outcome(status);
   };
 
+/** Reads records one by one. */
+const each =
+  (sequences: readonly number[]): Probe =>
+  async (headers) => {
+    const paths = sequences.map((sequence) => `${url}/api/logs/${sequence}`);
+    const answers = await Promise.all(paths.map((path) => ask(path, { headers })));
+    const refused = answers.find(({ status }) => status === 401 || status === 403);
+    // What may not be read does not exist.
+    return refused === undefined
+      ? seen(answers.map(({ status, body }) => (status === 404 ? "" : body)).join("\n"))
+      : outcome(refused.status);
+  };
+
 /** Reads which loggers are counted. */
 const counted =
   (path: string, loggers: (body: string) => string): Probe =>
@@ -239,6 +252,7 @@ const PROBES: Readonly<Record<string, Probe>> = {
   "`GET /api/logs`": read("/api/logs"),
   "`GET /api/logs`, NDJSON": read("/api/logs?format=ndjson"),
   "`GET /api/logs`, long poll": read("/api/logs?order=asc&wait=1"),
+  "`GET /api/logs/{sequence}`": each(Array.from({ length: 20 }, (_, index) => index + 1)),
   "`GET /api/counts`": counted("/api/counts?facets=logger", (body) =>
     JSON.stringify(JSON.parse(body).facets),
   ),

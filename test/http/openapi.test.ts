@@ -25,6 +25,7 @@ import { Workspace } from "../harness/workspace.ts";
 const api = await OpenApiContract.read();
 
 const FILE = "/assets/{file}";
+const RECORD = "/api/logs/{sequence}";
 
 /** The paths that are read with GET, but for the WebSocket's, which accepts any method. */
 const READ_PATHS = Object.entries(api.paths)
@@ -47,7 +48,7 @@ const assets = reservedPaths().filter((path) => path.startsWith("/assets/"));
 
 /** A path as requests have it. */
 function concrete(path: string): string {
-  return path === FILE ? assets[0]! : path.replace("{id}", "unknown");
+  return path === FILE ? assets[0]! : path.replace("{id}", "unknown").replace("{sequence}", "1");
 }
 
 /** The method of a path; no path has more than one, but for HEAD. */
@@ -260,6 +261,11 @@ test("invalid requests are answered as documented on every path", async () => {
     expect((await ask(url, path, { query: "?q=level:" })).status).toBe(400);
     expect((await ask(url, path, { query: "?cursor=other:1" })).status).toBe(410);
   }
+  expect((await ask(url, RECORD, { query: "?q=x" })).status).toBe(400);
+  expect((await ask(url, RECORD, { query: "?epoch=other" })).status).toBe(410);
+  const absent = await exchange(`${url}/api/logs/999999`);
+  expect(absent.status).toBe(404);
+  api.check(RECORD, "get", absent);
   const nowhere = await exchange(`${url}/nowhere`);
   expect(nowhere.status).toBe(404);
   api.validate("404", "#/components/schemas/Error", JSON.parse(nowhere.body));
@@ -289,11 +295,12 @@ test("a gateway with authentication responds as documented", async () => {
     write: () => {},
   });
   try {
-    for (const path of ["/api/logs", "/api/counts", "/api/stats", "/metrics", "/ws/logs"]) {
+    for (const path of ["/api/logs", RECORD, "/api/counts", "/api/stats", "/metrics", "/ws/logs"]) {
       const statusFor = async (headers = {}): Promise<number> =>
         (await ask(manager.url, path, { headers })).status;
       expect([path, await statusFor()]).toEqual([path, 401]);
       expect([path, await statusFor(tokens.bearer("sender"))]).toEqual([path, 403]);
+      if (path === RECORD) continue;
       const welcome = path === "/ws/logs" ? 426 : 200;
       expect([path, await statusFor(tokens.bearer("reader"))]).toEqual([path, welcome]);
     }
@@ -305,7 +312,7 @@ test("a gateway with authentication responds as documented", async () => {
 test("a gateway that cannot read its tokens responds as documented", async () => {
   const authenticator = new Authenticator([{ authenticate: () => TOKENS_UNAVAILABLE }]);
   const harness = await new HttpHarness({ authenticator }).open();
-  for (const path of ["/api/logs", "/api/counts", "/api/stats", "/metrics"]) {
+  for (const path of ["/api/logs", RECORD, "/api/counts", "/api/stats", "/metrics"]) {
     const { status, body } = await ask(harness.url, path);
     expect([status, body]).toEqual([503, expect.stringContaining("TOKENS_UNREADABLE")]);
   }
@@ -351,7 +358,7 @@ test("an overloaded gateway responds as documented", async () => {
 test("an internal error is answered as documented", async () => {
   const { journal, harness } = await openBlocked();
   journal.isBroken = true;
-  for (const path of ["/api/logs", "/api/counts", "/api/stats"]) {
+  for (const path of ["/api/logs", RECORD, "/api/counts", "/api/stats"]) {
     expect((await ask(harness.url, path)).status).toBe(500);
   }
 });

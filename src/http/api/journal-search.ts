@@ -111,6 +111,23 @@ export class JournalSearches {
   }
 
   /**
+   * Returns the record with that sequence as a batch of its own; undefined if there is none or the client may not read it.
+   * @throws HttpError SEARCHES_BUSY, or UNAUTHENTICATED if the client's access ends meanwhile
+   */
+  async find(sequence: number, { socket, access }: Searcher): Promise<Batch | undefined> {
+    let found: Batch | undefined;
+    const { type } = access.filter;
+    const read = async (): Promise<void> => {
+      const { records } = await this.#readInTurn({ from: sequence, type });
+      if (records?.sequence(0) !== sequence || !access.filter.matches(records, 0)) return;
+      found = records.select((index) => index === 0);
+    };
+    await this.#queue.run(socket, read, false);
+    if (access.signal?.aborted) throw accessEnded();
+    return found;
+  }
+
+  /**
    * A new epoch ends the search: the response reports the range in the epoch in which it was searched. Records that the
    * client may not read never end it, or the time of the response would reveal them.
    */
@@ -155,12 +172,17 @@ export class JournalSearches {
   }
 
   async #read(query: JournalQuery, progress: SearchProgress): Promise<JournalPage> {
+    const isInMemory = query.from >= this.#journal.oldest;
+    const page = await this.#readInTurn(query);
+    if (!isInMemory) progress.addReadEffort(page);
+    return page;
+  }
+
+  #readInTurn(query: JournalQuery): Promise<JournalPage> {
     if (query.from >= this.#journal.oldest) return this.#journal.read(query);
     const reading = this.#lastRead.then(() => this.#journal.read(query));
     this.#lastRead = reading.catch(() => {});
-    const page = await reading;
-    progress.addReadEffort(page);
-    return page;
+    return reading;
   }
 }
 
@@ -342,6 +364,11 @@ function inOrder<Item>(items: readonly Item[], ascending: boolean): readonly Ite
   return ascending ? items : items.toReversed();
 }
 
+/** Returns the error for a position that the journal does not know. */
+export function journalChanged(text: string): HttpError {
+  return new HttpError(410, "CURSOR_GONE", text);
+}
+
 /**
  * Returns the sequence at which a search starts, and what was lost since the previous page. After a crash the newest
  * sequences may have been assigned again: the search continues with the records that survived.
@@ -360,9 +387,7 @@ export function resolveCursor(
   const seen = ascending ? sequence - 1 : sequence;
   const shared = journal.sharedUpTo(epoch, seen);
   if (shared === undefined) {
-    throw new HttpError(
-      410,
-      "CURSOR_GONE",
+    throw journalChanged(
       "This journal does not know the cursor's epoch: the cursor is from another journal. Start again without a cursor.",
     );
   }

@@ -65,6 +65,22 @@ export function parseCountQuery(search: string): CountRequest {
   return { ...parseSearchQuery(parameters), facets: parseFacets(parameters["facets"]) };
 }
 
+/** A request to /api/logs/{sequence}. */
+export interface RecordRequest {
+  readonly sequence: number;
+  /** Undefined for the current one. */
+  readonly epoch: string | undefined;
+}
+
+/** @throws HttpError PARAMETER_INVALID */
+export function parseRecordQuery(sequence: string, search: string): RecordRequest {
+  if (!/^[1-9]\d{0,14}$/.test(sequence)) {
+    throw invalidValue("sequence", sequence, "the sequence number of a record");
+  }
+  const { epoch } = parseParameters(search, ["epoch"]);
+  return { sequence: Number(sequence), epoch };
+}
+
 type QueryParameters = Readonly<Record<string, string | undefined>>;
 
 /**

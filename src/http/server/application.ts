@@ -16,7 +16,7 @@ import { chunksOf, streamOf, WRITE_BYTES_MAX, type ResponseBudget } from "./resp
 
 /** One of the gateway's own pages or resources. */
 export interface Endpoint {
-  /** A path may end with `/{id}`, which stands for one segment. Several endpoints may have the same path. */
+  /** A path may end with a name in braces, such as `/{id}`, which stands for one segment. Several endpoints may have the same path. */
   readonly path: string;
   /** Default: GET, which includes HEAD. */
   readonly method?: "GET" | "POST" | "DELETE";
@@ -32,7 +32,7 @@ export interface Endpoint {
 interface EndpointRequest {
   /** Who makes the request. */
   readonly access: Access;
-  /** The segment that `{id}` of the path stands for, percent-decoded; "" if the path has none. */
+  /** The segment that the name in braces stands for, percent-decoded; "" if the path has none. */
   readonly id: string;
 }
 
@@ -157,7 +157,8 @@ function methodsOf({ method = "GET" }: Endpoint): string[] {
   return method === "GET" ? ["GET", "HEAD"] : [method];
 }
 
-const ANY_SEGMENT = "/{id}";
+/** The name at the end of a path that stands for any segment. */
+const ANY_SEGMENT = /\/\{\w+\}$/;
 
 /** The endpoints of a path. */
 interface FoundEndpoints {
@@ -169,9 +170,13 @@ interface FoundEndpoints {
 /** Finds endpoints by the path of a request. */
 export class EndpointTable {
   readonly #byPath: ReadonlyMap<string, readonly Endpoint[]>;
+  /** The endpoints whose last segment may be any, by what precedes it. */
+  readonly #byFolder: ReadonlyMap<string, readonly Endpoint[]>;
 
   constructor(endpoints: readonly Endpoint[]) {
     this.#byPath = Map.groupBy(endpoints, ({ path }) => path);
+    const open = endpoints.filter(({ path }) => ANY_SEGMENT.test(path));
+    this.#byFolder = Map.groupBy(open, ({ path }) => path.replace(ANY_SEGMENT, ""));
   }
 
   at(path: string): FoundEndpoints {
@@ -179,8 +184,12 @@ export class EndpointTable {
     if (candidates !== undefined) return { candidates, id: "" };
     const slash = path.lastIndexOf("/");
     const id = decodedSegment(path.slice(slash + 1));
-    const pattern = path.slice(0, slash) + ANY_SEGMENT;
-    return { candidates: id === "" ? [] : (this.#byPath.get(pattern) ?? []), id };
+    return { candidates: id === "" ? [] : (this.#byFolder.get(path.slice(0, slash)) ?? []), id };
+  }
+
+  /** Returns the path of the endpoints that serve a path; undefined if there is nothing. */
+  routeOf(path: string): string | undefined {
+    return this.at(path).candidates[0]?.path;
   }
 
   /** Returns who may use the path with the method; everyone may be told that there is nothing. */

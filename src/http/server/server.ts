@@ -17,6 +17,7 @@ import type { ServerTls } from "../../tls/server-tls.ts";
 import type { ErrorCode } from "../../wire/errors.ts";
 import { counts, COUNTS_PATH } from "../api/counts.ts";
 import { history, HISTORY_PATH } from "../api/history.ts";
+import { record, RECORD_PATH } from "../api/record.ts";
 import { JournalSearches } from "../api/journal-search.ts";
 import { LongPolling } from "../api/long-poll.ts";
 import { SearchQueue } from "../api/search-queue.ts";
@@ -64,6 +65,7 @@ import {
 /** The gateway's own paths beside those of the dashboard. */
 const OWN_PATHS = [
   HISTORY_PATH,
+  RECORD_PATH,
   COUNTS_PATH,
   STATS_PATH,
   IDENTITY_PATH,
@@ -299,6 +301,7 @@ export class HttpServer {
         budget: this.#budget,
         recorder: this.#recorder,
       }),
+      record(view.journal, searches, this.#recorder),
       counts(view.journal, searches),
       stats(view),
       identity(signIn),
@@ -461,7 +464,7 @@ export class HttpServer {
 
   #routeName(path: string): string | undefined {
     const isPlugins = this.#routes.at(path) !== undefined || this.#upgrades.has(path);
-    return isPlugins ? path : this.#ownRoutes.get(path);
+    return isPlugins ? path : (this.#ownRoutes.get(path) ?? this.#endpoints?.routeOf(path));
   }
 
   #reject(request: IncomingMessage, response: ServerResponse, rejection: HttpRejection): void {

@@ -196,7 +196,8 @@ export function planDestination(options: DestinationOptions, signal: Signal): Pl
   if (proxy !== undefined) {
     notes.push(`Through the proxy ${requestUrl(proxy.value).name}: ${proxy.source}`);
   }
-  return { targets: [requestUrl(endpoint.value).name], effective, notes };
+  const paths = Object.values(files).map(({ value }) => resolve(value));
+  return { targets: [requestUrl(endpoint.value).name], files: paths, effective, notes };
 }
 
 /**

@@ -5,6 +5,7 @@ import { RecordIntake, type IntakeOptions } from "../intake/intake.ts";
 import type { RunningProcessor } from "../intake/processors.ts";
 import type { PluginMetric } from "../plugin/metrics.ts";
 import { Counters } from "../plugin/metrics.ts";
+import { whenAborted } from "../runtime/timers.ts";
 import { textOf } from "../wire/errors.ts";
 import type { Closing } from "./closing.ts";
 import { RunningExporters } from "./exporters.ts";
@@ -14,6 +15,9 @@ import { RunningProcessors, type OpenProcessor } from "./processors.ts";
 import { RunningReceivers } from "./receivers.ts";
 import { fixedListeners, rejectSelfExport } from "./self-export.ts";
 import { componentStatus, type ComponentStatus } from "./status.ts";
+
+/** How long large requests may use a processor that has been replaced. */
+const RETIRE_MS_MAX = 10_000;
 
 type GivenIntakeOptions = Omit<IntakeOptions, "processors" | "append" | "unstoredBytes">;
 
@@ -133,15 +137,23 @@ export class Components {
       await this.#rejectSelfExport(next);
     } catch (error) {
       this.#use(before);
-      await this.processors.close(opened);
+      await this.#retire(opened);
       this.#putBack(gauges);
       await this.#restore(transition, stopped);
       throw error;
     }
     this.#lost = [];
-    await this.processors.close(replaced);
+    await this.#retire(replaced);
     this.#forgetMetrics(next);
     this.exporters.wake();
+  }
+
+  /** Closes processors that are no longer used, except by large requests that began before. */
+  async #retire(processors: readonly OpenProcessor[]): Promise<void> {
+    if (processors.length === 0) return;
+    await Promise.race([this.intake.processed(), whenAborted(AbortSignal.timeout(RETIRE_MS_MAX))]);
+    this.processors.flush(processors);
+    await this.processors.close(processors);
   }
 
   #difference(transition: Transition) {

@@ -98,11 +98,10 @@ export class RunningExporters {
    */
   async stop(ids: ReadonlySet<string>, kept: ReadonlySet<string>): Promise<void> {
     const exporters = this.#running.filter(({ id }) => ids.has(id));
-    const limit = AbortSignal.timeout(WRITE_MS_MAX);
     try {
       await Promise.all(
         exporters.map((exporter) =>
-          kept.has(exporter.id) ? suspend(exporter, limit) : drainAndSuspend(exporter, limit),
+          kept.has(exporter.id) ? suspend(exporter) : drainAndSuspend(exporter),
         ),
       );
     } catch (error) {
@@ -195,24 +194,22 @@ export class RunningExporters {
 }
 
 /** @throws TailgateError RELOAD_FAILED if the exporter would go on writing to its file */
-async function suspend(
-  { id, component, delivery }: RunningExporter,
-  limit: AbortSignal,
-): Promise<void> {
-  if (await delivery.suspend(limit)) return;
+async function suspend({ id, component, delivery }: RunningExporter): Promise<void> {
+  const { definition, options, timeoutMs } = component;
+  const limitMs = Math.min(timeoutMs, WRITE_MS_MAX);
+  if (await delivery.suspend(AbortSignal.timeout(limitMs))) return;
   if (await delivery.cut(AbortSignal.timeout(CUT_MS_MAX))) return;
-  const { definition, options } = component;
   const [file] = definition.owns?.(options) ?? [];
   if (file === undefined) return;
   throw new TailgateError(
     "RELOAD_FAILED",
-    `The exporter ${id} has not ended its write to ${file} for ${WRITE_MS_MAX / 1000} s, and two exporters must not write to one file.`,
+    `The exporter ${id} has not ended its write to ${file} for ${limitMs / 1000} s, and two exporters must not write to one file.`,
   );
 }
 
-async function drainAndSuspend(exporter: RunningExporter, limit: AbortSignal): Promise<void> {
-  await exporter.delivery.drain(limit);
-  await suspend(exporter, limit);
+async function drainAndSuspend(exporter: RunningExporter): Promise<void> {
+  await exporter.delivery.drain(AbortSignal.timeout(WRITE_MS_MAX));
+  await suspend(exporter);
 }
 
 /** What a live exporter gets once it has been opened again. */

@@ -52,7 +52,7 @@ export interface IntakeOptions extends Pick<
 > {
   /** System logs below this level are filtered. */
   readonly logLevel: Level;
-  /** Read for each record: a reload replaces them. */
+  /** Read for each request and for each record of this process: a reload replaces them. */
   readonly processors: readonly RunningProcessor[];
   /** The journal's newest events with idempotency keys. */
   readonly storedEvents: readonly StoredEvent[];
@@ -477,6 +477,11 @@ export class RecordIntake implements Intake {
   #checkCapacity(): void {
     this.#checkRunning();
     if (this.#feed.isFull) throw overloaded();
+  }
+
+  /** Resolves when the large requests that have begun are through: they keep the processors that they began with. */
+  async processed(): Promise<void> {
+    await this.#large.done();
   }
 
   /** Appends everything that was accepted to the journal; resolves when it is durable or lost. */

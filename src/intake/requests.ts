@@ -98,6 +98,11 @@ export class LargeRequests {
     }
   }
 
+  /** Resolves when the requests that were added so far are through. */
+  async done(): Promise<void> {
+    await this.#last;
+  }
+
   /** Runs the steps to their end, and lets others have a turn every {@link TURN_MS}. */
   async inTurns<Result>(steps: Steps<Result>): Promise<Result> {
     let turnEndsAtMs = performance.now() + TURN_MS;

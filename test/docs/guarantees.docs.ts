@@ -93,10 +93,12 @@ describe("the page names", () => {
     const { scripts } = JSON.parse(manifest) as { scripts: Record<string, string> };
     expect(scripts["test:crash"]).toContain("CRASH_MOMENTS=200");
     expect(scripts["test:resume"]).toContain("RESUME_CUTS=1000");
+    expect(scripts["test:reload"]).toContain("RELOADS=200");
     const rows = tableAfter(page, "How they are tested");
     expect(rows.map(([command]) => command)).toEqual([
       "`npm run test:crash`",
       "`npm run test:resume`",
+      "`npm run test:reload`",
       "`npm run fuzz`",
       "`npm run soak -- --minutes 20`",
     ]);

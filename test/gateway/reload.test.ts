@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { createServer, type AddressInfo } from "node:net";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
+import { ask } from "../harness/http-server.ts";
 import { postMessages } from "../harness/otlp.ts";
 import { ReloadedGateway } from "../harness/reloaded-gateway.ts";
 import { SubprotocolClient } from "../harness/subprotocol-client.ts";
@@ -109,11 +110,13 @@ test("changes nothing if the configuration is invalid, needs a restart, or canno
 /** A live exporter that writes what it gets to a file, and can be opened with another option. */
 const HOLDING = `
 import { appendFileSync } from "node:fs";
+import { join } from "node:path";
 import { defineExporter, z } from "tailgate/plugin";
 export default defineExporter({
   name: "holding",
   description: "Writes messages to a file.",
   live: true,
+  type: "system_log",
   options: z.object({ token: z.string().default("") }),
   open: (options, host) => ({
     write(batch) {
@@ -124,3 +127,99 @@ export default defineExporter({
   }),
 });
 `;
+
+/** An exporter that reads from the journal. With `hangs`, its destination never answers. */
+const HANGING = `
+import { appendFileSync } from "node:fs";
+import { join } from "node:path";
+import { defineExporter, z } from "tailgate/plugin";
+export default defineExporter({
+  name: "hanging",
+  description: "Writes messages to a file, or hangs.",
+  type: "system_log",
+  options: z.object({ hangs: z.boolean(), file: z.string().optional() }),
+  owns: ({ file }) => (file === undefined ? [] : [file]),
+  open: ({ hangs }, host) => ({
+    async write(batch) {
+      if (hangs) return new Promise((resolve) => (globalThis.endWrite = resolve));
+      const lines = Array.from({ length: batch.length }, (_, index) => batch.envelope(index).data.message);
+      appendFileSync(join(host.logDir, "written.log"), lines.map((message) => JSON.stringify({ message }) + "\\n").join(""));
+    },
+  }),
+});
+`;
+
+test("delivers what was written during the restart of an exporter, and what a hanging one has not", async () => {
+  const config = (token: number, hanging: string): string =>
+    `${OTLP}\nexporters:\n  mine: { use: ./mine.mjs, token: "${token}" }\n  hanging: { use: ./hanging.mjs, timeout_seconds: 0.2, ${hanging} }\n`;
+  const files = { "mine.mjs": HOLDING, "hanging.mjs": HANGING };
+  const gateway = await ReloadedGateway.start(config(0, "hangs: true"), files);
+  let sent = 0;
+  const reloads = async (): Promise<void> => {
+    for (let token = 1; token <= 4; token++) {
+      expect(await gateway.reload(config(token, "hangs: true"))).toMatchObject({
+        outcome: "applied",
+      });
+    }
+  };
+  const reloading = reloads();
+  let isDone = false;
+  void reloading.finally(() => (isDone = true));
+  while (!isDone) await gateway.send(++sent, ++sent);
+  await reloading;
+  expect(await gateway.messages("holding.log", String(sent))).toEqual(numbers(1, sent));
+
+  const answering = await gateway.reload(config(4, "hangs: false"));
+  expect(answering.outcome).toBe("applied");
+  expect(await gateway.messages("written.log", String(sent))).toEqual(numbers(1, sent));
+  expect(sent).toBeGreaterThan(4);
+});
+
+test("does not open a second exporter on a file that the first one may still write to", async () => {
+  const config = (hangs: boolean): string =>
+    `${OTLP}\nexporters: { hanging: { use: ./hanging.mjs, timeout_seconds: 0.1, file: own.log, hangs: ${hangs} } }\n`;
+  const gateway = await ReloadedGateway.start(config(true), { "hanging.mjs": HANGING });
+  await gateway.send(1, 1);
+  await vi.waitFor(async () => {
+    expect(await gateway.metrics()).toMatch(
+      /tailgate_queue_bytes\{component="hanging"[^}]*\} [1-9]/,
+    );
+  });
+  const failed = await gateway.reload(config(false));
+  expect(failed).toMatchObject({ outcome: "failed", error: { code: "RELOAD_FAILED" } });
+  expect(failed.error!.message).toContain("has not ended its write to own.log for 0.1 s");
+  (globalThis as { endWrite?: () => void }).endWrite!();
+  await vi.waitFor(async () => {
+    expect(await gateway.metrics()).toMatch(/records_sent_total\{component="hanging"[^}]*\} 1$/m);
+  });
+});
+
+test("lets go of the routes, metrics and ports of removed components, and applies limits", async () => {
+  const gateway = await ReloadedGateway.start(`${OTLP}\nexporters: { websocket: {}, file: {} }`);
+  const [listener] = gateway.running.gateway.listeners;
+  const origin = new URL(listener!.split(" ")[0]!).origin;
+  await gateway.send(1, 2);
+  expect(await gateway.metrics()).toMatch(/tailgate_websocket_clients\{/);
+  const host = { headers: { Host: "logs.example.com" } };
+  expect((await ask(`${gateway.url}/healthz`, host)).status).toBe(403);
+
+  const { outcome } = await gateway.reload(
+    "receivers: {}\nallowed_hosts: [logs.example.com]\nhttp: { max_searches: 2 }\njournal: { system_days: 1 }\nexporters: { file: {} }",
+  );
+  expect(outcome).toBe("applied");
+  expect((await ask(`${gateway.url}/healthz`, host)).status).toBe(200);
+  expect((await ask(`${gateway.url}/ws/logs`)).status).toBe(404);
+  expect((await ask(`${gateway.url}/v1/logs`, { method: "POST" })).status).toBe(404);
+  await expect(fetch(origin)).rejects.toThrow("fetch failed");
+  const metrics = await gateway.metrics();
+  expect(metrics).not.toMatch(/^tailgate_\w+\{.*component="(websocket|otlp)"/m);
+  expect(metrics).toMatch(/^tailgate_records_sent_total\{component="file",kind="exporter"\} 2$/m);
+
+  expect((await gateway.reload(`${OTLP}\nexporters: { websocket: {}, file: {} }`)).outcome).toBe(
+    "applied",
+  );
+  expect((await ask(`${gateway.url}/ws/logs`)).status).toBe(426);
+  await gateway.send(3, 3);
+  expect(await gateway.messages("orchestrator.log", "3")).toEqual(numbers(1, 3));
+  expect(gateway.lines.join("\n")).toMatch(/Listening on http:\S+\/v1\/logs \(OTLP\/HTTP\)/);
+});

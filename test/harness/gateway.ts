@@ -1,8 +1,16 @@
 /** Gateways as users run them: in this process with a `LoggingManager`, or in a process of their own. */
 
+import { once } from "node:events";
+import { connect } from "node:net";
+import { text } from "node:stream/consumers";
 import { onTestFinished } from "vitest";
 import { LoggingManager } from "tailgate";
 import type { LogStreamOptions } from "tailgate/client";
+import {
+  controlSocketPath,
+  type ControlRequest,
+  type ControlResponse,
+} from "../../src/gateway/control-socket.ts";
 import { StreamLog } from "../client/stream-log.ts";
 import { collect, type Collected } from "./client.ts";
 import { startCli, type Program } from "./program.ts";
@@ -54,9 +62,14 @@ export class GatewayProcess implements AsyncDisposable {
     this.#workspace = workspace;
   }
 
-  /** Starts it on free ports with what a tailgate.yaml and flags say. Resolves when it is ready. */
-  static async start(config = "", flags: readonly string[] = []): Promise<GatewayProcess> {
-    const gateway = new GatewayProcess(await Workspace.create({ "tailgate.yaml": config }));
+  /** Starts it on free ports with what a tailgate.yaml, further files and flags say. Resolves when it is ready. */
+  static async start(
+    config = "",
+    flags: readonly string[] = [],
+    files: Readonly<Record<string, string>> = {},
+  ): Promise<GatewayProcess> {
+    const all = { ...files, "tailgate.yaml": config };
+    const gateway = new GatewayProcess(await Workspace.create(all));
     try {
       await gateway.#run(flags);
       return gateway;
@@ -123,6 +136,20 @@ export class GatewayProcess implements AsyncDisposable {
   /** Asks it to end, and resolves when it has. */
   async stop(): Promise<void> {
     await this.#program.end();
+  }
+
+  /** Replaces its tailgate.yaml. */
+  async configure(config: string): Promise<void> {
+    await this.#workspace.write("tailgate.yaml", config);
+  }
+
+  /** Reloads its configuration, as `tailgate reload` does. */
+  async reload(): Promise<ControlResponse> {
+    const socket = connect({ path: controlSocketPath(this.logDir) });
+    await once(socket, "connect");
+    const request: ControlRequest = { command: "reload" };
+    socket.write(`${JSON.stringify(request)}\n`);
+    return JSON.parse(await text(socket)) as ControlResponse;
   }
 
   /** `kill -9`. */

@@ -30,6 +30,7 @@ import { benchParts } from "./parts.ts";
 import { benchProcessors } from "./processors.ts";
 import { benchProfile } from "./profile.ts";
 import { benchTokenCheck } from "./token-check.ts";
+import { benchReload } from "./reload.ts";
 import { comparison, record } from "./recorded.ts";
 import type { Scale } from "./rounds.ts";
 import { benchInstall, benchSmall } from "./small.ts";
@@ -50,6 +51,7 @@ const BENCHMARKS = new Map<string, readonly Benchmark[]>([
     [benchJournalCommit, benchJournalRate, benchJournalReplay, benchJournalEmit, benchJournalOtlp],
   ],
   ["growth", [benchGrowth]],
+  ["reload", [benchReload]],
   ["small", [benchSmall, benchInstall]],
   ["collector", [benchCollector]],
   ["export", [benchExport]],

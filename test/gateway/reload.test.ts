@@ -155,24 +155,19 @@ test("delivers what was written during the restart of an exporter, and what a ha
   const files = { "mine.mjs": HOLDING, "hanging.mjs": HANGING };
   const gateway = await ReloadedGateway.start(config(0, "hangs: true"), files);
   let sent = 0;
-  const reloads = async (): Promise<void> => {
-    for (let token = 1; token <= 4; token++) {
-      expect(await gateway.reload(config(token, "hangs: true"))).toMatchObject({
-        outcome: "applied",
-      });
-    }
+  const sendSome = async (): Promise<void> => {
+    for (let request = 0; request < 10; request++) await gateway.send(++sent, ++sent);
   };
-  const reloading = reloads();
-  let isDone = false;
-  void reloading.finally(() => (isDone = true));
-  while (!isDone) await gateway.send(++sent, ++sent);
-  await reloading;
+  for (let token = 1; token <= 4; token++) {
+    const reloading = gateway.reload(config(token, "hangs: true"));
+    await sendSome();
+    expect(await reloading).toMatchObject({ outcome: "applied" });
+  }
   expect(await gateway.messages("holding.log", String(sent))).toEqual(numbers(1, sent));
 
   const answering = await gateway.reload(config(4, "hangs: false"));
   expect(answering.outcome).toBe("applied");
   expect(await gateway.messages("written.log", String(sent))).toEqual(numbers(1, sent));
-  expect(sent).toBeGreaterThan(4);
 });
 
 test("does not open a second exporter on a file that the first one may still write to", async () => {

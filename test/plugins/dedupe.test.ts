@@ -76,7 +76,7 @@ test("a count has the times of the records that it stands for", async () => {
   });
   const records = [1, 2, 3, 4].map(at);
   await gateway.send({ logger: "all.times", records });
-  log("all.times", "other");
+  await gateway.send({ logger: "all.times", records: [textRecord("other")] });
   const [, repeated] = await gateway.stored("logger:all.times");
   expect(repeated!.data).toMatchObject({
     message: "same",
@@ -134,7 +134,8 @@ test("with include_fields, only these must be equal, and the level", async () =>
     textRecord("3", { instance_id: "i" }, 17),
     textRecord("4", { instance_id: "j" }, 17),
   ];
-  await gateway.send({ logger: "including", records });
+  // The count would precede the records of its own request.
+  for (const one of records) await gateway.send({ logger: "including", records: [one] });
   expect(await counted("including")).toEqual([
     ["1", undefined],
     ["2", 1],

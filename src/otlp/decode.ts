@@ -45,7 +45,7 @@ export function decodeOtlpProtobuf(body: Uint8Array, findings?: RequestFindings)
 }
 
 /** Does the same in steps. */
-export function* decodeOtlpProtobufInSteps(
+function* decodeOtlpProtobufInSteps(
   body: Uint8Array,
   findings?: RequestFindings,
 ): Steps<LogRecord[]> {
@@ -75,7 +75,7 @@ export function decodeOtlpJson(body: Uint8Array, findings?: RequestFindings): Lo
 }
 
 /** Does the same in steps. */
-export function* decodeOtlpJsonInSteps(
+function* decodeOtlpJsonInSteps(
   body: Uint8Array,
   findings?: RequestFindings,
 ): Steps<LogRecord[]> {

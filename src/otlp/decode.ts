@@ -75,10 +75,7 @@ export function decodeOtlpJson(body: Uint8Array, findings?: RequestFindings): Lo
 }
 
 /** Does the same in steps. */
-function* decodeOtlpJsonInSteps(
-  body: Uint8Array,
-  findings?: RequestFindings,
-): Steps<LogRecord[]> {
+function* decodeOtlpJsonInSteps(body: Uint8Array, findings?: RequestFindings): Steps<LogRecord[]> {
   return yield* decodeOtlpProtobufInSteps(yield* jsonToProtobuf(body, findings));
 }
 

@@ -6,9 +6,11 @@ import { rankOf, type LoggerNames } from "../envelope/prefix.ts";
 import { ProtobufDecoder } from "../otlp/decode.ts";
 import { PART_VALUES_MAX } from "../otlp/request-limits.ts";
 import type { RequestIndex } from "../otlp/request-index.ts";
+import { AttributeIndex } from "../otlp/attribute-index.ts";
 import { ScannedRecord } from "../otlp/scanned-record.ts";
 import type { EncodedMessage, LogRecord, RecordView, Value } from "../plugin/index.ts";
 import { LEVELS, type Envelope, type EnvelopeType, type Level } from "../wire/envelope.ts";
+import { hasInnerFields, canRuleOut, matchesField, RawText } from "./record-fields.ts";
 
 /** Levels below INFO, which an audit event never has in its envelope. */
 const INFO_NUMBER = 9;
@@ -19,14 +21,19 @@ export class RequestView implements RecordView {
   readonly #loggers: LoggerNames;
   readonly #decoder: ProtobufDecoder;
   readonly #fields = new ScannedRecord();
+  readonly #attributes = new AttributeIndex();
   readonly #parts = new Map<number, Uint8Array>();
   readonly #resources = new Map<number, JsonAttributes>();
   #record = -1;
   /** Whether the fields are those of the record. */
   #isScanned = false;
+  /** Whether the attributes are those of the record. */
+  #isIndexed = false;
   #logger: { readonly name: string; readonly audit: boolean } | undefined;
   #message: EncodedMessage | undefined;
   #envelope: Envelope | undefined;
+  #raw: RawText | undefined;
+  #hasInner: boolean | undefined;
 
   constructor(index: RequestIndex, loggers: LoggerNames) {
     this.#index = index;
@@ -38,9 +45,12 @@ export class RequestView implements RecordView {
   select(record: number): this {
     this.#record = record;
     this.#isScanned = false;
+    this.#isIndexed = false;
     this.#logger = undefined;
     this.#message = undefined;
     this.#envelope = undefined;
+    this.#raw = undefined;
+    this.#hasInner = undefined;
     return this;
   }
 
@@ -87,7 +97,12 @@ export class RequestView implements RecordView {
   }
 
   attribute(name: string): Value | undefined {
-    return this.#decoder.attributeOf(this.#scanned, name);
+    const fields = this.#scanned;
+    if (!this.#isIndexed) {
+      this.#attributes.read(this.#index.reader, fields);
+      this.#isIndexed = true;
+    }
+    return this.#decoder.attributeOf(fields, this.#attributes, name);
   }
 
   attributeNames(): string[] {
@@ -106,6 +121,24 @@ export class RequestView implements RecordView {
       this.#resources.set(offset, attributes);
     }
     return attributes;
+  }
+
+  matchesField(_index: number, name: string, value: string): boolean | undefined {
+    this.#hasInner ??= hasInnerFields(this);
+    return matchesField(this, name, value, this.#hasInner);
+  }
+
+  mayContain(_index: number, text: string): boolean {
+    if (!canRuleOut(text) || this.type() === "audit_log") return true;
+    if (!this.#decoder.isTextBody(this.#scanned)) return true;
+    this.#raw ??= new RawText(
+      this.#index.reader.bytes,
+      this.#index.start(this.#record),
+      this.#index.end(this.#record),
+    );
+    if (this.#raw.mayContain(text) || this.logger().toLowerCase().includes(text)) return true;
+    const service = this.resourceAttribute("service.name");
+    return typeof service === "string" && service.toLowerCase().includes(text);
   }
 
   message(): EncodedMessage {

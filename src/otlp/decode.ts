@@ -3,6 +3,7 @@ import { DEPTH_MAX, DEPTH_TEXT } from "../envelope/json-writer.ts";
 import { tooManyValues, PART_VALUES_MAX, type Steps } from "./request-limits.ts";
 import { runToEnd, RequestIndex } from "./request-index.ts";
 import type { ProtobufReader } from "./protobuf.ts";
+import { keyBytes, type AttributeIndex } from "./attribute-index.ts";
 import { ScannedRecord } from "./scanned-record.ts";
 import type { RequestFindings } from "./findings.ts";
 import { jsonToProtobuf } from "./from-json.ts";
@@ -79,33 +80,6 @@ function* decodeOtlpJsonInSteps(body: Uint8Array, findings?: RequestFindings): S
   return yield* decodeOtlpProtobufInSteps(yield* jsonToProtobuf(body, findings));
 }
 
-/** A smaller length has one byte. */
-const SHORT_BYTES = 0x80;
-/** The tag and the length of a short field. */
-const SHORT_HEAD_BYTES = 2;
-
-/** The keys that are looked up: they come from the configuration and from plugins. */
-const knownKeys = new Map<string, Uint8Array>();
-const KEYS_MAX = 1024;
-
-/** Returns a key in UTF-8; undefined if other bytes may decode to it. */
-function keyBytes(name: string): Uint8Array | undefined {
-  let key = knownKeys.get(name);
-  if (key !== undefined) return key;
-  if (name.includes("\uFFFD")) return undefined;
-  key = Buffer.from(name);
-  if (knownKeys.size >= KEYS_MAX) knownKeys.clear();
-  knownKeys.set(name, key);
-  return key;
-}
-
-function isSame(bytes: Uint8Array, from: number, key: Uint8Array): boolean {
-  for (let index = 0; index < key.length; index++) {
-    if (bytes[from + index] !== key[index]) return false;
-  }
-  return true;
-}
-
 /** The trace flags of W3C; the other bits are reserved. */
 const FLAGS_MASK = 0xff;
 
@@ -161,31 +135,27 @@ export class ProtobufDecoder {
     return this.#valueBetween(bodyStart, bodyEnd);
   }
 
-  /** Returns one attribute of a record whose fields have been read; undefined if it does not have it. */
-  attributeOf(
-    { attributesStart: start, attributesEnd: end }: ScannedRecord,
-    name: string,
-  ): Value | undefined {
-    if (start === 0) return undefined;
-    this.#startPart();
+  /** Whether a record whose fields have been read has a body that is a text, or none. */
+  isTextBody({ bodyStart, bodyEnd }: ScannedRecord): boolean {
+    if (bodyStart === bodyEnd) return true;
     const reader = this.#reader;
+    reader.position = bodyStart;
+    return reader.tag(bodyEnd) === VALUE_STRING && reader.length(bodyEnd) === bodyEnd;
+  }
+
+  /** Returns one attribute of a record whose fields have been read and indexed; undefined if it does not have it. */
+  attributeOf(fields: ScannedRecord, index: AttributeIndex, name: string): Value | undefined {
     const key = keyBytes(name);
-    let found: ValueMap | undefined;
-    reader.position = start;
-    while (reader.position < end) {
-      const tag = reader.field(end);
-      if (tag !== RECORD_ATTRIBUTES) {
-        reader.ignore(tag, end, 0);
-        continue;
-      }
-      const after = reader.position;
-      if (key === undefined || this.#mayHaveKey(reader.start, after, key)) {
-        reader.position = reader.start;
-        this.#keyValue(after, (found ??= new Map()), 0);
-      }
-      reader.position = after;
+    const found = key && index.find(key);
+    this.#startPart();
+    if (found === undefined) {
+      return this.#recordAttributes(fields.attributesStart, fields.attributesEnd).get(name);
     }
-    return found?.get(name);
+    if (found < 0) return undefined;
+    const attributes: ValueMap = new Map();
+    this.#reader.position = index.start(found);
+    this.#keyValue(index.end(found), attributes, 0);
+    return attributes.get(name);
   }
 
   /** Returns the names of the attributes of a record whose fields have been read, each once. */
@@ -213,21 +183,6 @@ export class ProtobufDecoder {
       else reader.ignore(tag, end, 0);
     }
     return key;
-  }
-
-  /** Returns false if a KeyValue surely has another key: it starts with one, and nothing follows but the value. */
-  #mayHaveKey(start: number, end: number, key: Uint8Array): boolean {
-    const reader = this.#reader;
-    const { bytes } = reader;
-    if (bytes[start] !== KEY_VALUE_KEY) return true;
-    const length = bytes[start + 1]!;
-    const from = start + SHORT_HEAD_BYTES;
-    const keyEnd = from + length;
-    if (length >= SHORT_BYTES || keyEnd > end) return true;
-    if (length === key.length && isSame(bytes, from, key)) return true;
-    if (keyEnd === end) return false;
-    reader.position = keyEnd;
-    return reader.tag(end) !== KEY_VALUE_VALUE || reader.length(end) !== end;
   }
 
   /** Returns a text of the request. */

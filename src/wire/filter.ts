@@ -58,6 +58,13 @@ export interface RecordFields {
   envelope(index: number): Envelope;
   /** The attributes of the record's resource, with values as in envelopes. Without it, no record has any. */
   resourceAttributes?(index: number): Readonly<Record<string, JsonValue>>;
+  /**
+   * Returns whether the envelope has the field with that value, as `name:"value"` does; undefined if only the envelope tells.
+   * A shortcut for records that are not encoded yet.
+   */
+  matchesField?(index: number, name: string, value: string): boolean | undefined;
+  /** Returns false if the envelope surely does not contain a text, given in lower case. A shortcut of the same kind. */
+  mayContain?(index: number, text: string): boolean;
 }
 
 /**
@@ -307,10 +314,11 @@ const RESOURCE = "resource.";
 
 function valueTerm(field: string, value: string): Term {
   const key = `${field}:${JSON.stringify(value)}`;
-  const isValueOf = (envelope: Envelope): boolean =>
-    fieldValues(envelope, field).some((found) => isValueText(found, value));
+  const isValueOf = (records: RecordFields, index: number): boolean =>
+    records.matchesField?.(index, field, value) ??
+    fieldValues(records.envelope(index), field).some((found) => isValueText(found, value));
   if (!field.startsWith(RESOURCE)) {
-    return { key, reads: 1, matches: (records, index) => isValueOf(records.envelope(index)) };
+    return { key, reads: 1, matches: isValueOf };
   }
   const name = field.slice(RESOURCE.length);
   return {
@@ -318,9 +326,7 @@ function valueTerm(field: string, value: string): Term {
     reads: 2,
     matches(records, index) {
       const found = valueAtPath(records.resourceAttributes?.(index), name);
-      return (
-        (found !== undefined && isValueText(found, value)) || isValueOf(records.envelope(index))
-      );
+      return (found !== undefined && isValueText(found, value)) || isValueOf(records, index);
     },
   };
 }
@@ -365,7 +371,9 @@ function textTerm(text: string): Term {
   return {
     key: JSON.stringify(wanted),
     reads: 1,
-    matches: (records, index) => isIncluded(searchText(records.envelope(index))),
+    matches: (records, index) =>
+      records.mayContain?.(index, wanted) !== false &&
+      isIncluded(searchText(records.envelope(index))),
   };
 }
 

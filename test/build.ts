@@ -18,7 +18,16 @@ export default function setup(): () => void {
   // Gateways create their signing key there; the user's own key must not be used.
   const configHome = mkdtempSync(join(tmpdir(), "tailgate-config-"));
   process.env["XDG_CONFIG_HOME"] = configHome;
+  shareCompiledModules();
   return () => rmSync(configHome, { recursive: true, force: true });
+}
+
+/** Hundreds of processes and threads load the same modules. */
+function shareCompiledModules(): void {
+  const folder = mkdtempSync(join(tmpdir(), "tailgate-compiled-"));
+  process.env["NODE_COMPILE_CACHE"] = folder;
+  // Vitest's own processes write to it when they end, which is after the teardown.
+  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
 }
 
 function build(): void {

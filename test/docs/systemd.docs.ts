@@ -117,7 +117,10 @@ describe("the installed service", () => {
     expect(await history(machine)).toContain(RECORD);
 
     await machine.run(page.command("systemctl reload tailgate"));
-    await until(machine, "journalctl --unit=tailgate | grep --quiet SIGHUP");
+    await until(
+      machine,
+      'journalctl --unit=tailgate | grep --quiet "not changed (tailgate reload)"',
+    );
     await machine.run("kill -9 $(systemctl show --property=MainPID --value tailgate)");
     await untilRestarted(machine);
     expect(await history(machine)).toContain(RECORD);
@@ -148,6 +151,9 @@ describe("the installed service", () => {
     await expect(machine.run(page.example("systemd-validate"))).rejects.toThrow(
       `prot: unknown key; did you mean "port"?`,
     );
+    await machine.run("! systemctl reload tailgate");
+    expect(await machine.run(page.example("systemd-messages"))).toContain("prot: unknown key");
+    expect(await machine.run("systemctl is-active tailgate")).toBe("active\n");
     await machine.run("! systemctl restart tailgate");
     await until(
       machine,

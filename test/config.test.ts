@@ -388,6 +388,18 @@ describe("configuration errors", () => {
       'receivers.otlp.attributes.environment: expected text, number or boolean; found ["prod"]',
     ],
     ["receivers: {otlp: {attributes: {log.record.uid: a}}}", "receivers.otlp.attributes."],
+    [
+      "envelope: {resource_attributes: [service]}",
+      'envelope.resource_attributes[0]: envelopes have another field of this name; found "service"',
+    ],
+    [
+      "envelope: {resource_attributes: [extra_level]}",
+      'envelope.resource_attributes[0]: envelopes have another field of this name; found "extra_level"',
+    ],
+    [
+      "envelope: {resource_attributes: [host.name, host.name]}",
+      "envelope.resource_attributes: a name is repeated",
+    ],
     ["exporters: {console: {filter: 3}}", "exporters.console.filter: expected filter; found 3"],
     [
       "exporters: {file: {filter: 'type:audit action:x'}}",

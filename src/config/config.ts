@@ -67,6 +67,8 @@ export interface Config {
   readonly logLevel: Level;
   /** Loggers whose records, and those of their children, are audit events. Default: `orchestrator.audit`. */
   readonly auditLoggers?: readonly string[];
+  /** The attributes of the resource that envelopes have. Default: none. */
+  readonly resourceAttributes?: readonly string[];
   /** Names, besides loopback and `host`, under which browsers may reach the gateway. */
   readonly allowedHosts: readonly string[];
   /** Whether pages of the original system's frontend may reach the gateway. */
@@ -259,6 +261,7 @@ async function resolveSettings(
     logDir,
     logLevel: checked.log_level,
     auditLoggers: checked.audit_loggers,
+    resourceAttributes: checked.envelope.resource_attributes,
     allowedHosts: checked.allowed_hosts,
     trustsDefaultOrigins: checked.trust_default_origins,
     auth: checked.auth && authConfig(checked.auth, tokensFile),

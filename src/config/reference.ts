@@ -10,6 +10,7 @@ import {
 } from "./option-schema.ts";
 import {
   authSchema,
+  envelopeSchema,
   GENERIC_SCHEMAS,
   httpSchema,
   journalSchema,
@@ -110,6 +111,8 @@ export async function configReference(): Promise<string> {
     table(settingsSchema, SETTING_SOURCES),
     "### tls",
     table(tlsSchema),
+    "### envelope",
+    table(envelopeSchema),
     "### journal",
     table(journalSchema),
     "### http",

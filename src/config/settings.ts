@@ -5,6 +5,7 @@ import { ACCESS_SCOPES } from "../wire/access-scopes.ts";
 import { textOf } from "../wire/errors.ts";
 import { parseAccessFilter, parseFilter } from "../wire/filter.ts";
 import { z, type OptionSchema } from "../plugin/index.ts";
+import { ERR, INGESTED_BY, RENAME_PREFIX, RESERVED } from "../envelope/attributes.ts";
 import { EVENT_KEY } from "../envelope/event-key.ts";
 import type { Section } from "./built-ins.ts";
 
@@ -247,6 +248,40 @@ export const authSchema = z.strictObject({
     ),
 });
 
+/** The names of what the gateway itself adds to an envelope, and with the prefix of renamed attributes. */
+function isOwnName(name: string): boolean {
+  return OWN_NAMES.has(name) || RESERVED.has(name) || name.startsWith(RENAME_PREFIX);
+}
+
+const OWN_NAMES: ReadonlySet<string> = new Set([
+  "service",
+  "trace_id",
+  "span_id",
+  "event_name",
+  "severity_text",
+  INGESTED_BY,
+  ERR,
+]);
+
+export const envelopeSchema = z.strictObject({
+  resource_attributes: z
+    .array(
+      z
+        .string()
+        .min(1)
+        .max(256)
+        .refine((name) => name.isWellFormed(), "it is not well-formed Unicode")
+        .refine((name) => !isOwnName(name), "envelopes have another field of this name")
+        .meta({ title: "attribute names" }),
+    )
+    .max(32)
+    .refine((names) => new Set(names).size === names.length, "a name is repeated")
+    .default([])
+    .describe(
+      "Attributes of the resource, such as `host.name`, that system logs get as extras and audit events as metadata, unless the record has an attribute of that name.",
+    ),
+});
+
 /** The top-level keys, except `receivers`, `processors` and `exporters`. */
 export const settingsSchema = z.object({
   host: z
@@ -343,6 +378,10 @@ export const settingsSchema = z.object({
     .describe(
       "Loggers whose records, and those of their child loggers, are audit events. In process, `audit()` uses the first one.",
     ),
+  envelope: envelopeSchema
+    .prefault({})
+    .meta({ title: "mapping" })
+    .describe("What envelopes have beside their record's own attributes."),
   journal: journalSchema
     .prefault({})
     .meta({ title: "mapping" })

@@ -54,6 +54,8 @@ export interface RecordParts {
   spanId: string;
   /** The service.name of another process; "" for this one. */
   service: string;
+  /** The attributes of the resource; undefined without one. */
+  readonly resource?: Pick<ReadonlyMap<string, unknown>, "get"> | undefined;
 }
 
 /** The seconds of a record without a time: the encoder uses the current time. */
@@ -77,13 +79,8 @@ export function partsOfRecord(record: LogRecord): RecordParts {
     traceId: record.traceId,
     spanId: record.spanId,
     service: serviceOf(record.resource),
+    resource: record.resource?.attributes,
   };
-}
-
-/** Returns the name of the service that a record came from; "" for this process and for those without a name. */
-export function serviceOf(resource: Resource | null): string {
-  const service = resource?.attributes.get("service.name");
-  return typeof service === "string" ? service : "";
 }
 
 /** The parts that determine the logger's name. */
@@ -299,6 +296,11 @@ export class EnvelopeEncoder {
     if (traceId !== "") this.#added("trace_id", traceId, keys);
     if (spanId !== "") this.#added("span_id", spanId, keys);
     if (service !== "") this.#added("service", service, keys);
+    for (const name of this.#loggers.resourceAttributes) {
+      const value = parts.resource?.get(name);
+      const isShown = value !== undefined && value !== null && !keys.includes(name);
+      if (isShown) this.#open.writer.member(name, value);
+    }
   }
 
   #added(name: string, text: string, keys: readonly string[]): void {
@@ -403,4 +405,67 @@ function valueByName(
 ): (name: string) => unknown {
   const byName = new Map(keys.map((key, index) => [key, values[index]]));
   return (name) => byName.get(name);
+}
+
+/** An attribute of the resource as a member of envelopes. */
+interface ResourceMember {
+  /** Its name in UTF-8. */
+  readonly name: Uint8Array;
+  /** The member with its comma, as bytes. */
+  readonly json: Uint8Array;
+}
+
+/** What the resource of a record adds to its envelope. */
+export interface ResourceMembers {
+  /** The member that names the record's process, with its comma; empty without a name. */
+  readonly service: Uint8Array;
+  /** The attributes that the configuration names; each is left out if the record has an attribute of its name. */
+  readonly attributes: readonly ResourceMember[];
+  /** The size of all of them. */
+  readonly bytes: number;
+}
+
+/** Returns the name of the service that a record came from; "" for this process and for those without a name. */
+export function serviceOf(resource: Resource | null): string {
+  const service = resource?.attributes.get("service.name");
+  return typeof service === "string" ? service : "";
+}
+
+/** More services than send to one gateway; the cache is cleared when it has that many. */
+const SERVICES_MAX = 1000;
+/** A longer name is not cached. */
+const SERVICE_CHARS_MAX = 1000;
+
+export const NO_RESOURCE: ResourceMembers = { service: new Uint8Array(), attributes: [], bytes: 0 };
+
+const byService = new Map<string, ResourceMembers>([["", NO_RESOURCE]]);
+
+/** Returns what a resource adds, with the attributes of these names; resources with the same service share it if there are none. */
+export function resourceMembers(resource: Resource, names: readonly string[]): ResourceMembers {
+  const ofService = serviceMembers(serviceOf(resource));
+  const attributes: ResourceMember[] = [];
+  for (const name of names) {
+    const value = resource.attributes.get(name);
+    if (value === undefined || value === null) continue;
+    attributes.push({ name: Buffer.from(name), json: memberBytes(name, value) });
+  }
+  if (attributes.length === 0) return ofService;
+  const bytes = attributes.reduce((sum, { json }) => sum + json.length, ofService.bytes);
+  return { service: ofService.service, attributes, bytes };
+}
+
+function serviceMembers(service: string): ResourceMembers {
+  const cached = byService.get(service);
+  if (cached !== undefined) return cached;
+  const member = memberBytes("service", service);
+  const members = { service: member, attributes: [], bytes: member.length };
+  if (byService.size >= SERVICES_MAX) byService.clear();
+  if (service.length <= SERVICE_CHARS_MAX) byService.set(service, members);
+  return members;
+}
+
+function memberBytes(name: string, value: unknown): Uint8Array {
+  const writer = JsonWriter.scratch();
+  writer.member(name, value);
+  return Uint8Array.from(writer.buffer.subarray(0, writer.position));
 }

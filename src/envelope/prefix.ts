@@ -241,9 +241,13 @@ export class LoggerNames {
   readonly #names = new Map<string, LoggerName>();
   #chars = 0;
 
+  /** The attributes of the resource that envelopes have. */
+  readonly resourceAttributes: readonly string[];
+
   /** `auditLoggers`: the loggers whose records, and whose children's, are audit events. */
-  constructor(auditLoggers: readonly string[]) {
+  constructor(auditLoggers: readonly string[], resourceAttributes: readonly string[] = []) {
     this.#auditLoggers = auditLoggers;
+    this.resourceAttributes = resourceAttributes;
   }
 
   of(name: string): LoggerName {

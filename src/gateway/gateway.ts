@@ -103,6 +103,7 @@ export class Gateway implements GatewayView {
     this.#components = new Components(hosts, this.#closing, {
       logLevel: config.logLevel,
       auditLoggers: config.auditLoggers,
+      resourceAttributes: config.resourceAttributes,
       pendingBytesMax: PENDING_BYTES_MAX,
       storedEvents: journal.storedEvents,
       log: this.#logger("intake"),

@@ -7,7 +7,7 @@ import {
   partsOfRecord,
   type RecordParts,
 } from "../envelope/encoder.ts";
-import { DEFAULT_LOGGER_NAMES, LoggerNames, rankOf } from "../envelope/prefix.ts";
+import { LoggerNames, rankOf } from "../envelope/prefix.ts";
 import { ANYONE, type Sender } from "../envelope/sender.ts";
 import type { StoredEvent } from "../journal/journal.ts";
 import { changedRecord } from "../otlp/changed-record.ts";
@@ -15,7 +15,7 @@ import { encodeLogRecord, type EncodedRecord } from "../otlp/encode.ts";
 import { RequestFindings, type RequestCounts } from "../otlp/findings.ts";
 import type { Steps } from "../otlp/request-limits.ts";
 import type { Access, Ingested, Intake, LogRecord } from "../plugin/index.ts";
-import { LEVELS, type Level, type LevelRank } from "../wire/envelope.ts";
+import { AUDIT_LOGGER, LEVELS, type Level, type LevelRank } from "../wire/envelope.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
 import { AuditEvents, RequestEvents, type AcceptedEvent, type Receipt } from "./audit-events.ts";
 import { overloaded, JournalFeed, type JournalFeedOptions } from "./journal-feed.ts";
@@ -58,6 +58,8 @@ export interface IntakeOptions extends Pick<
   readonly storedEvents: readonly StoredEvent[];
   /** Loggers whose records, and whose children's, are audit events. Default: `orchestrator.audit`. */
   readonly auditLoggers?: readonly string[] | undefined;
+  /** The attributes of the resource that envelopes have; default: none. */
+  readonly resourceAttributes?: readonly string[] | undefined;
 }
 
 /** What became of one record. */
@@ -104,11 +106,16 @@ export class RecordIntake implements Intake {
   #stopped = false;
 
   constructor(options: IntakeOptions) {
-    const { logLevel, auditLoggers, storedEvents, log } = options;
+    const {
+      logLevel,
+      auditLoggers = [AUDIT_LOGGER],
+      resourceAttributes,
+      storedEvents,
+      log,
+    } = options;
     this.#options = options;
     this.#lowest = LEVELS.indexOf(logLevel) as LevelRank;
-    this.#loggers =
-      auditLoggers === undefined ? DEFAULT_LOGGER_NAMES : new LoggerNames(auditLoggers);
+    this.#loggers = new LoggerNames(auditLoggers, resourceAttributes);
     this.#events = new AuditEvents(storedEvents, (key) =>
       log.warning(`Two different audit events have the key ${key}. Both are stored.`),
     );

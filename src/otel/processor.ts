@@ -13,7 +13,7 @@ import {
 } from "../otlp/encode.ts";
 import type { Origin } from "../batch/origin.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
-import type { LogRecord, Scope, Value } from "../plugin/index.ts";
+import type { LogRecord, Scope, Value, ValueMap } from "../plugin/index.ts";
 import { FLAT_MEMBERS_MAX, plainValue } from "./plain-value.ts";
 
 /**
@@ -178,10 +178,12 @@ class SdkRecord implements RecordParts, Origin {
     return RECORD_BYTES + this.#record.length;
   }
 
+  get resource(): ValueMap {
+    return cached(RESOURCE_VALUES, this.#resource, attributesOf);
+  }
+
   resourceAttributes(): JsonAttributes {
-    return cached(RESOURCE_ATTRIBUTES, this.#resource, ({ attributes }) =>
-      jsonAttributes(toAttributes(Object.keys(attributes), Object.values(attributes))),
-    );
+    return cached(RESOURCE_ATTRIBUTES, this.resource, jsonAttributes);
   }
 
   otlp(): EncodedRecord {
@@ -279,7 +281,8 @@ function toScope(scope: ReadableLogRecord["instrumentationScope"]): Scope {
 
 /** Encoded resources and scopes, which nearly all records share. */
 const RESOURCES = new WeakMap<ReadableLogRecord["resource"], Uint8Array>();
-const RESOURCE_ATTRIBUTES = new WeakMap<ReadableLogRecord["resource"], JsonAttributes>();
+const RESOURCE_VALUES = new WeakMap<ReadableLogRecord["resource"], ValueMap>();
+const RESOURCE_ATTRIBUTES = new WeakMap<ValueMap, JsonAttributes>();
 const SCOPES = new WeakMap<ReadableLogRecord["instrumentationScope"], Uint8Array>();
 
 function cached<Key extends object, Result extends object>(
@@ -295,9 +298,12 @@ function cached<Key extends object, Result extends object>(
   return result;
 }
 
-function encodeSdkResource({ attributes, schemaUrl }: ReadableLogRecord["resource"]): Uint8Array {
-  const plain = toAttributes(Object.keys(attributes), Object.values(attributes));
-  return encodeResource({ attributes: plain }, schemaUrl);
+function encodeSdkResource(resource: ReadableLogRecord["resource"]): Uint8Array {
+  return encodeResource({ attributes: attributesOf(resource) }, resource.schemaUrl);
+}
+
+function attributesOf({ attributes }: ReadableLogRecord["resource"]): ValueMap {
+  return toAttributes(Object.keys(attributes), Object.values(attributes));
 }
 
 function encodeSdkScope(scope: ReadableLogRecord["instrumentationScope"]): Uint8Array {

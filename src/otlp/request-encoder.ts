@@ -2,15 +2,17 @@ import type { BatchBuilder, Savepoint } from "../batch/batch-builder.ts";
 import { ProtobufOrigin } from "../batch/origin.ts";
 import {
   EnvelopeEncoder,
+  NO_RESOURCE,
   partsOfRecord,
-  serviceOf,
+  resourceMembers,
+  type ResourceMembers,
   type Outcome,
   type RecordParts,
 } from "../envelope/encoder.ts";
 import { FastEnvelopeWriter } from "../envelope/fast/envelope-writer.ts";
 import { fastJsonToProtobuf, fastRecordToProtobuf } from "../envelope/fast/json-transcoder.ts";
 
-import { ascii, JsonWriter } from "../envelope/json-writer.ts";
+import { ascii } from "../envelope/json-writer.ts";
 import { ANYONE, type Sender } from "../envelope/sender.ts";
 import {
   DEFAULT_LOGGER_NAMES,
@@ -195,7 +197,7 @@ class RequestEncoder {
   #scope = -1;
   #logger: LoggerName;
   #resource = -1;
-  #service = serviceMember("");
+  #members = NO_RESOURCE;
   /** The size of the accepted records in the request. */
   #acceptedBytes = 0;
   #stepBytes = 0;
@@ -283,12 +285,12 @@ class RequestEncoder {
       return isOpen ? this.#smallRecord(record, end - start) : "filtered";
     }
     // The resource is read for each record, so that a malformed one is rejected even if its name is not needed.
-    const service = this.#serviceOf(record);
+    const resource = this.#resourceOf(record);
     const open = this.#open;
     open.begin();
     const { head } = logger.prefixes[rank]!;
     const { member } = this.#sender;
-    if (!this.#fast.write(fields, end - start, time, logger, head, service, member)) {
+    if (!this.#fast.write(fields, end - start, time, logger, head, resource, member)) {
       open.abandon();
       return this.#smallRecord(record, end - start);
     }
@@ -352,37 +354,19 @@ class RequestEncoder {
     return this.#logger;
   }
 
-  #serviceOf(record: number): Uint8Array {
+  #resourceOf(record: number): ResourceMembers {
     const resource = this.#index.resource(record);
     if (resource !== this.#resource) {
-      this.#service = serviceMember(serviceOf(this.#decoder.resource(resource)));
+      const { resourceAttributes } = this.#loggers;
+      this.#members = resourceMembers(this.#decoder.resource(resource), resourceAttributes);
       this.#resource = resource;
     }
-    return this.#service;
+    return this.#members;
   }
 }
 
 /** The envelopes of one request may take so much memory. */
 const ENVELOPE_BYTES_MAX = 256 << 20;
-
-/** More services than send to one gateway; the cache is cleared when it has that many. */
-const SERVICES_MAX = 1000;
-/** A longer name is not cached. */
-const SERVICE_CHARS_MAX = 1000;
-
-const serviceMembers = new Map<string, Uint8Array>([["", new Uint8Array()]]);
-
-/** Returns the envelope's member that names the record's process, as bytes; none for an empty name. */
-function serviceMember(service: string): Uint8Array {
-  const cached = serviceMembers.get(service);
-  if (cached !== undefined) return cached;
-  const writer = JsonWriter.scratch();
-  writer.member("service", service);
-  const member = Uint8Array.from(writer.buffer.subarray(0, writer.position));
-  if (serviceMembers.size >= SERVICES_MAX) serviceMembers.clear();
-  if (service.length <= SERVICE_CHARS_MAX) serviceMembers.set(service, member);
-  return member;
-}
 
 /** The usual severity texts, which are recognized without decoding them to strings. */
 const COMMON_TEXTS = [...LEVELS, "WARN", "FATAL"].map((name) => ({

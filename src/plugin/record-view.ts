@@ -23,7 +23,7 @@ export interface RecordView extends RecordFields {
   attributeNames(): string[];
   /** The value of an attribute of the resource, such as `service.name`; undefined if there is none. */
   resourceAttribute(name: string): Value | undefined;
-  /** All attributes of the resource, with values as in envelopes. Records of this process have none here. */
+  /** All attributes of the resource, with values as in envelopes. */
   resourceAttributes(): Readonly<Record<string, JsonValue>>;
   /** The record as its sender encoded it. */
   message(): EncodedMessage;

@@ -37,6 +37,7 @@ describe("tailgate validate", () => {
       trusted_proxies: [],
       log_dir: "/var/log/mine",
       log_level: "INFO",
+      envelope: { resource_attributes: [] },
       journal: {
         engine: "sqlite",
         system_days: 7,

@@ -31,6 +31,7 @@ describe("the JSON Schema for editors", () => {
       "log_dir",
       "log_level",
       "audit_loggers",
+      "envelope",
       "journal",
       "audit_key_file",
       "allowed_hosts",

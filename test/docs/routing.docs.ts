@@ -108,6 +108,26 @@ test("each exporter gets the records that its filter matches, and the others are
   expect(await found(url, "type:system")).toHaveLength(3);
 });
 
+test("records are shown and routed by their resource", async () => {
+  const url = await start(
+    `receivers: { otlp: { port: null } }\n${page.example("config-routing-resource")}`,
+  );
+  const attributes = [{ key: "host.name", value: { stringValue: "web-1" } }];
+  await send(url, RECORDS.slice(0, 1), { attributes });
+  await send(url, RECORDS.slice(1, 2));
+  expect(await found(url, "resource.host.name:web-1")).toEqual(["started"]);
+  expect(await found(url, 'host.name:"web-1"')).toEqual(["started"]);
+  const whole = await (await fetch(`${url}/api/logs/1`)).json();
+  expect(whole).toMatchObject({
+    data: { "host.name": "web-1" },
+    otlp: { resourceLogs: [{ resource: { attributes } }] },
+  });
+  await vi.waitFor(async () => {
+    const metrics = await (await fetch(`${url}/metrics`)).text();
+    expect(metrics).toMatch(/tailgate_records_sent_total\{[^}]*component="file\/web-1"[^}]*\} 1/);
+  });
+});
+
 test("a receiver labels records that have no such attribute", async () => {
   const url = await start(
     page.example("config-routing-labels").replace("{ attr", "{ port: null, attr"),

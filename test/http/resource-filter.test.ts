@@ -20,9 +20,12 @@ function requestOf(host: string, messages: readonly string[]): string {
 test("resource.NAME:VALUE finds records live, in memory, on disk and for exporters", async () => {
   vi.stubEnv("OTEL_RESOURCE_ATTRIBUTES", "host.name=own");
   onTestFinished(() => void vi.unstubAllEnvs());
-  await using workspace = await Workspace.create();
+  await using workspace = await Workspace.create({
+    "tailgate.yaml": "envelope: { resource_attributes: [host.name] }",
+  });
   const start = (): Promise<LoggingManager> =>
     LoggingManager.start({
+      config: workspace.path("tailgate.yaml"),
       port: 0,
       logDir: workspace.path("logs"),
       receivers: { otlp: { port: null } },
@@ -59,6 +62,9 @@ test("resource.NAME:VALUE finds records live, in memory, on disk and for exporte
     expect(await found("resource.host.name:web-1")).toEqual(["a", "b"]);
     expect(await found("logger:worker -resource.host.name:web-1")).toEqual(["c"]);
     expect(await found("resource.host.name:own")).toEqual(["own"]);
+    // The configuration names it, so envelopes have it, too.
+    expect(await found("host.name:own")).toEqual(["own"]);
+    expect(await found('host.name:"web-1"')).toEqual(["a", "b"]);
   };
   await vi.waitFor(check);
   await vi.waitFor(() => expect(live.envelopes).toHaveLength(2));

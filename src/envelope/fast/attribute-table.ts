@@ -210,6 +210,16 @@ export class AttributeTable {
     return (this.#kinds & (1 << kind)) !== 0;
   }
 
+  /** True if an attribute has this name, in UTF-8. */
+  hasName({ bytes }: ProtobufReader, name: Uint8Array): boolean {
+    for (let index = 0; index < this.length; index++) {
+      const start = this.keyStart(index);
+      const isSameLength = this.keyEnd(index) - start === name.length;
+      if (isSameLength && name.every((byte, offset) => bytes[start + offset] === byte)) return true;
+    }
+    return false;
+  }
+
   /** True if an attribute describes the call site. */
   get hasCode(): boolean {
     return this.#kinds >= 1 << CODE_OTHER;

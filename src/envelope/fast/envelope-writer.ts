@@ -15,7 +15,7 @@ import {
   TRACE_ID_NAME,
 } from "./attribute-table.ts";
 import { putCallSite } from "./call-site.ts";
-import { ACTION, ENVELOPE_END, METADATA, NO_CALL_SITE } from "../encoder.ts";
+import { ACTION, ENVELOPE_END, METADATA, NO_CALL_SITE, type ResourceMembers } from "../encoder.ts";
 import {
   AUDIT_HEAD,
   SYSTEM_HEAD,
@@ -81,7 +81,7 @@ export class FastEnvelopeWriter {
   #seconds = 0;
   #attributesStart = 0;
   #attributesBytes = 0;
-  #service: Uint8Array | undefined;
+  #resource: ResourceMembers | undefined;
   #traceId = 0;
   #spanId = 0;
   #hadEventName = false;
@@ -96,8 +96,8 @@ export class FastEnvelopeWriter {
 
   /**
    * Writes a record's envelope at the writer's position. Returns false if the record is left to the plain path; what was
-   * written has then to be discarded. `head` is the JSON of the logger and the level; `service` and `ingestedBy` are the
-   * members that name the record's process and its sender, or empty.
+   * written has then to be discarded. `head` is the JSON of the logger and the level; `resource` and `ingestedBy` are the
+   * members that tell the record's process and its sender.
    * @throws TailgateError OTLP_UNDECODABLE
    */
   write(
@@ -106,18 +106,18 @@ export class FastEnvelopeWriter {
     time: SplitTime,
     { audit, nameAttributes }: LoggerName,
     head: Uint8Array,
-    service: Uint8Array,
+    resource: ResourceMembers,
     ingestedBy: Uint8Array,
   ): boolean {
     if (bytes > RECORD_BYTES_MAX) return false;
     this.#isNameless = nameAttributes !== undefined;
     const writer = this.#writer;
-    const members = service.length + ingestedBy.length;
+    const members = resource.bytes + ingestedBy.length;
     writer.reserve(TEXT_GROWTH_MAX * bytes + head.length + members + FIXED_BYTES_MAX);
     if (this.#previous !== writer.buffer) this.#previous = undefined;
     const end = audit
-      ? this.#putAuditEvent(fields, time, head, service, ingestedBy)
-      : this.#putSystemLog(fields, time, head, service);
+      ? this.#putAuditEvent(fields, time, head, resource, ingestedBy)
+      : this.#putSystemLog(fields, time, head, resource);
     if (end < 0) this.#previous = undefined;
     else writer.position = end;
     return end >= 0;
@@ -132,7 +132,7 @@ export class FastEnvelopeWriter {
     fields: ScannedRecord,
     time: SplitTime,
     head: Uint8Array,
-    service: Uint8Array,
+    resource: ResourceMembers,
   ): number {
     const writer = this.#writer;
     const start = writer.position;
@@ -145,9 +145,9 @@ export class FastEnvelopeWriter {
     const ids = isAlike ? this.#copy(members, this.#members, this.#ids) : this.#putMembers(members);
     if (ids < 0) return UNUSUAL;
     const end =
-      isAlike && this.#hasIdsOf(fields, service)
+      isAlike && this.#hasIdsOf(fields, resource)
         ? this.#copy(ids, this.#ids, this.#end)
-        : this.#putEnd(ids, fields, service);
+        : this.#putEnd(ids, fields, resource);
     if (end < 0) return UNUSUAL;
     this.#previous = writer.buffer;
     this.#start = start;
@@ -159,7 +159,7 @@ export class FastEnvelopeWriter {
     this.#seconds = time.seconds;
     this.#attributesStart = fields.attributesStart;
     this.#attributesBytes = fields.attributesEnd - fields.attributesStart;
-    this.#service = service;
+    this.#resource = resource;
     this.#traceId = fields.traceId;
     this.#spanId = fields.spanId;
     this.#hadEventName = fields.hasEventName;
@@ -180,9 +180,9 @@ export class FastEnvelopeWriter {
     );
   }
 
-  #hasIdsOf({ traceId, spanId, hasEventName }: ScannedRecord, service: Uint8Array): boolean {
+  #hasIdsOf({ traceId, spanId, hasEventName }: ScannedRecord, resource: ResourceMembers): boolean {
     return (
-      service === this.#service &&
+      resource === this.#resource &&
       !hasEventName &&
       !this.#hadEventName &&
       this.#isSameId(this.#traceId, traceId, TRACE_ID_BYTES) &&
@@ -278,10 +278,10 @@ export class FastEnvelopeWriter {
   }
 
   /** Writes what the gateway adds to a system log, and its end. */
-  #putEnd(at: number, fields: ScannedRecord, service: Uint8Array): number {
+  #putEnd(at: number, fields: ScannedRecord, resource: ResourceMembers): number {
     const position = fields.hasEventName ? this.#putEventName(at, fields) : at;
     if (position < 0) return UNUSUAL;
-    return putRaw(this.#writer, this.#putCorrelation(position, fields, service), ENVELOPE_END);
+    return putRaw(this.#writer, this.#putCorrelation(position, fields, resource), ENVELOPE_END);
   }
 
   #putEventName(at: number, { eventNameStart, eventNameEnd }: ScannedRecord): number {
@@ -292,7 +292,11 @@ export class FastEnvelopeWriter {
     return putText(this.#writer, name, this.#reader, eventNameStart, eventNameEnd);
   }
 
-  #putCorrelation(at: number, { traceId, spanId }: ScannedRecord, service: Uint8Array): number {
+  #putCorrelation(
+    at: number,
+    { traceId, spanId }: ScannedRecord,
+    resource: ResourceMembers,
+  ): number {
     const writer = this.#writer;
     let position = at;
     if (traceId !== 0 && !attributes.has(TRACE_ID_NAME)) {
@@ -303,14 +307,18 @@ export class FastEnvelopeWriter {
       position = putRaw(writer, position, SPAN_ID_MEMBER);
       position = putId(writer, position, this.#reader, spanId, SPAN_ID_BYTES);
     }
-    return attributes.has(SERVICE_NAME) ? position : putRaw(writer, position, service);
+    if (!attributes.has(SERVICE_NAME)) position = putRaw(writer, position, resource.service);
+    for (const { name, json } of resource.attributes) {
+      if (!attributes.hasName(this.#reader, name)) position = putRaw(writer, position, json);
+    }
+    return position;
   }
 
   #putAuditEvent(
     fields: ScannedRecord,
     time: SplitTime,
     head: Uint8Array,
-    service: Uint8Array,
+    resource: ResourceMembers,
     ingestedBy: Uint8Array,
   ): number {
     this.#previous = undefined;
@@ -322,7 +330,7 @@ export class FastEnvelopeWriter {
     const message = this.#putHead(writer.position, AUDIT_HEAD, time, head);
     const action = this.#putMessage(message, fields);
     const metadata = action < 0 ? UNUSUAL : this.#putAction(action, fields);
-    const end = metadata < 0 ? UNUSUAL : this.#putMetadata(metadata, fields, service, ingestedBy);
+    const end = metadata < 0 ? UNUSUAL : this.#putMetadata(metadata, fields, resource, ingestedBy);
     return end < 0 ? UNUSUAL : putRaw(writer, end, ENVELOPE_END);
   }
 
@@ -339,7 +347,7 @@ export class FastEnvelopeWriter {
   #putMetadata(
     at: number,
     fields: ScannedRecord,
-    service: Uint8Array,
+    resource: ResourceMembers,
     ingestedBy: Uint8Array,
   ): number {
     const { buffer } = this.#writer;
@@ -351,7 +359,7 @@ export class FastEnvelopeWriter {
       position = this.#putMember(position, index);
     }
     if (position < 0) return UNUSUAL;
-    position = this.#putCorrelation(position, fields, service);
+    position = this.#putCorrelation(position, fields, resource);
     position = putRaw(this.#writer, position, ingestedBy);
     // Empty metadata is left out.
     if (position === opened) return at;

@@ -56,7 +56,7 @@ type Policy = Exclude<z.output<typeof policy>, undefined>;
 function policyOption(signal: SignalName) {
   return policy
     .describe(
-      `What happens to ${signal}: \`{ pass_on_to: URL }\` forwards them to a collector, \`discard\` accepts and counts them without storing them, \`reject\` answers with an error. Default: as \`pass_on_to\`, else \`discard\` with a warning.`,
+      `What happens to ${signal}: \`{ pass_on_to: URL }\` forwards them to a collector unchanged, without the processors such as \`redact\`, \`discard\` accepts and counts them without storing them, \`reject\` answers with an error. Default: as \`pass_on_to\`, else \`discard\` with a warning.`,
     )
     .meta({ title: '"discard", "reject" or { pass_on_to: URL }' });
 }

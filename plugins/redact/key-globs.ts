@@ -3,7 +3,7 @@
 const SEPARATORS = /[-_]/g;
 
 /** The names of rules in masks are no keys. */
-const MASKS = /\[(?:REDACTED|HASH):[^\]]*\]/g;
+const MASKS = /\[(?:REDACTED|HASH):[^\]]{0,160}\]/g;
 
 /** Verdicts on longer keys are not remembered. */
 const REMEMBERED_CHARS_MAX = 128;

@@ -138,3 +138,57 @@ test("a secret of any kind, place, nesting and encoding is nowhere", async () =>
   );
   expect(leaks.slice(0, 5)).toEqual([]);
 });
+
+test("a secret that was logged in this process is nowhere, and its audit event has a receipt", async () => {
+  const secrets: string[] = [];
+  const logger = logging.getLogger("orchestrator.here");
+  for (const { secret, text } of fc.sample(anySecret, 30)) {
+    secrets.push(secret);
+    logger.warning(`sent ${text}`, { nested: { list: [text] }, password: secret });
+    logger.error("failed", new Error(text));
+    const receipt = await logging.audit({
+      eventType: "stored",
+      message: text,
+      details: { note: text },
+    });
+    expect(receipt.hash).toMatch(/^[0-9a-f]{64}$/);
+  }
+  const leaks = [...(await everything())].flatMap(([place, content]) =>
+    secrets.filter((secret) => content.includes(secret)).map((secret) => `${place}: ${secret}`),
+  );
+  expect(leaks).toEqual([]);
+});
+
+/** A length-delimited field of protobuf. */
+function field(number: number, content: string | Uint8Array): Buffer {
+  const bytes = Buffer.from(content as string);
+  return Buffer.concat([Buffer.from([8 * number + 2, bytes.length]), bytes]);
+}
+
+test.each([
+  ["an unknown field", (secret: string) => field(15, secret)],
+  [
+    "the first of two bodies",
+    (secret: string) => Buffer.concat([field(5, field(1, secret)), field(5, field(1, "ok"))]),
+  ],
+])("a record with a secret in %s is rejected, and its sender told", async (_, content) => {
+  const secret = `hidden${Date.now()}@mail.example.com`;
+  const records = [content(secret), field(5, field(1, "the other record"))];
+  const scopeLogs = Buffer.concat(records.map((record) => field(2, record)));
+  const answer = await post("/v1/logs", field(1, field(2, scopeLogs)), PROTOBUF_TYPE);
+  expect(answer).toContain("cannot be redacted");
+  expect(answer).not.toContain(secret);
+  for (const [place, content_] of await everything()) {
+    expect([place, content_.includes(secret)]).toEqual([place, false]);
+  }
+});
+
+test("redacted secrets are counted by rule and action", async () => {
+  const metrics = (await everything()).get("/metrics")!;
+  const counts = metrics
+    .split("\n")
+    .filter((line) => line.startsWith("tailgate_redact_matches_total"));
+  expect(counts).toHaveLength(9);
+  for (const line of counts)
+    expect(line).toMatch(/rule="[a-z_]+".*action="mask".* [1-9]\d*$|action="mask".*rule=/);
+});

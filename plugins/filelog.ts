@@ -13,6 +13,9 @@ import { recordOfEvent } from "./filelog/records.ts";
 /** Opening waits for the first search for so long. */
 const FIRST_SEARCH_MS_MAX = 5000;
 
+/** More files are not read at a time: the lines of each take memory until they are durable. */
+const READS_MAX = 16;
+
 const keys = z.array(z.string().min(1)).min(1).optional();
 
 const options = z.strictObject({
@@ -162,6 +165,7 @@ export default defineReceiver({
         startAt: given.start_at ?? (isMadrox ? "beginning" : "end"),
         pollMs: 1000 * given.poll_interval_seconds,
         filesMax: given.max_concurrent_files,
+        readsMax: isMadrox ? 1 : READS_MAX,
       },
       context,
       host.memory,

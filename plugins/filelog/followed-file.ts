@@ -13,6 +13,9 @@ const PARTIAL_LINE_MS = 30_000;
 /** A file may change again without another time of its last change, because the clocks of file systems tick slowly. */
 const RECENT_MS = 1000;
 
+/** Files that were rotated away are searched for again for so long: they may be renamed during a search. */
+const SEARCH_MS = 2000;
+
 /** A program may write into a file for so long after it was renamed or deleted. */
 const RETIRED_MS = 30_000;
 
@@ -41,6 +44,8 @@ export class FollowedFile {
   readonly #options: SourceOptions;
   /** Whether a file that is not known is read from its beginning. */
   #fromBeginning: boolean;
+  /** When there was no file at the path; undefined if that is not known. */
+  #absentMs: number | undefined;
   #current: Source | undefined;
   /** The position in the file that was at the path last. */
   #previous: Position | undefined;
@@ -52,14 +57,25 @@ export class FollowedFile {
   /** Size and times of the file when it was read last. */
   #readState = "";
   #hasNews = false;
+  /** Until when files that were rotated away are searched for, in milliseconds since 1970; 0 if none are. */
+  #searchUntilMs = 0;
   #draining: Promise<void> | undefined;
 
-  /** `fromBeginning` is about the first file that is found at the path; later ones are read from their beginning. */
-  constructor(path: string, context: FollowContext, fromBeginning: boolean) {
+  /**
+   * `startAt` is about the first file that is found at the path; later ones are read from their beginning. `absentMs`: when
+   * there was none, in milliseconds since 1970.
+   */
+  constructor(
+    path: string,
+    context: FollowContext,
+    startAt: "beginning" | "end",
+    absentMs: number | undefined,
+  ) {
     this.path = path;
     this.#context = context;
     this.#options = context.optionsOf(path);
-    this.#fromBeginning = fromBeginning;
+    this.#fromBeginning = startAt === "beginning" || absentMs !== undefined;
+    this.#absentMs = absentMs;
   }
 
   get isDraining(): boolean {
@@ -81,6 +97,7 @@ export class FollowedFile {
     const nowMs = Date.now();
     const stats = await statOf(this.path);
     this.#sizeBytes = Number(stats?.size ?? 0);
+    await this.#searchAgain();
     const state = stats && `${inodeOf(stats)} ${stats.size} ${stats.mtimeNs} ${stats.ctimeNs}`;
     const isRecent = stats !== undefined && nowMs - Number(stats.mtimeMs) < RECENT_MS;
     this.#hasNews = state === undefined || isRecent || state !== this.#readState;
@@ -99,14 +116,28 @@ export class FollowedFile {
     }
     if (stats === undefined) {
       this.#fromBeginning = true;
+      this.#absentMs ??= nowMs;
       return;
     }
     for (const { source } of this.#retired) await this.#readToEnd(source);
     if (this.#previous !== undefined) await this.#readRotatedSince(this.#previous);
-    this.#previous = undefined;
     this.#current = await this.#open(stats);
     if (this.#current === undefined) this.lookAgain();
-    else this.#fromBeginning = true;
+    else {
+      this.#fromBeginning = true;
+      this.#searchUntilMs = Date.now() + SEARCH_MS;
+    }
+  }
+
+  /** Reads files that were renamed just when they were searched for. */
+  async #searchAgain(): Promise<void> {
+    if (this.#current === undefined || this.#searchUntilMs === 0) return;
+    if (this.#previous !== undefined) await this.#readRotatedSince(this.#previous);
+    else await this.#readAppeared();
+    if (Date.now() < this.#searchUntilMs) return;
+    this.#searchUntilMs = 0;
+    this.#previous = undefined;
+    this.#absentMs = undefined;
   }
 
   /** Returns the source, or the one with which it starts again because the file was truncated. */
@@ -122,10 +153,12 @@ export class FollowedFile {
     return source;
   }
 
-  /** Reads what is new, in the background. */
-  drain(onError: (error: unknown) => void): void {
+  /** Reads what is new, in the background; resolves when that is done. Undefined if there is nothing to read. */
+  drain(onError: (error: unknown) => void): Promise<void> | undefined {
     const isQuiet = !this.#hasNews && this.#retired.length === 0;
-    if (!this.isOpen || (isQuiet && this.#current?.isWaiting !== true)) return;
+    if (!this.isOpen || (isQuiet && this.#current?.isWaiting !== true)) {
+      return undefined;
+    }
     this.#draining = this.#drainAll()
       .catch((error: unknown) => {
         this.lookAgain();
@@ -134,6 +167,7 @@ export class FollowedFile {
       .finally(() => {
         this.#draining = undefined;
       });
+    return this.#draining;
   }
 
   /** Makes the next look a thorough one, also if the file does not change. */
@@ -232,6 +266,8 @@ export class FollowedFile {
       return source;
     } catch (error) {
       positions.release(inode);
+      // It was rotated away in the meantime.
+      if (isMissing(error)) return undefined;
       throw error;
     }
   }
@@ -257,15 +293,23 @@ export class FollowedFile {
   async #openNew(stats: BigIntStats): Promise<Source | undefined> {
     const { positions } = this.#context;
     const options = this.#options;
-    const before = [...positions.ofPath(this.path)].find(
-      ({ inode }) => !positions.isClaimed(inode),
-    );
+    const earlier = [...positions.ofPath(this.path)]
+      .filter(({ inode }) => !positions.isClaimed(inode))
+      .sort((one, other) => one.seenMs - other.seenMs);
+    const before = earlier.pop();
     if (before === undefined) {
       const copy = await this.#openCopy(stats);
       if (copy !== undefined) return copy.source;
+      await this.#readAppeared();
       const source = await this.#openAt(newPosition(this.path, stats));
-      if (!this.#fromBeginning) await source?.skipToEnd();
+      const isNew = Number(stats.birthtimeMs) > (positions.savedMs ?? Infinity);
+      if (!this.#fromBeginning && !isNew) await source?.skipToEnd();
       return source;
+    }
+    // Programs may have written into them after they were renamed.
+    for (const position of earlier) {
+      positions.forget(position.inode);
+      await this.#readRenamed(position);
     }
     positions.forget(before.inode);
     const position = { ...before, inode: inodeOf(stats) };
@@ -277,6 +321,15 @@ export class FollowedFile {
     }
     await this.#readRotatedSince(before);
     return await this.#openAt(newPosition(this.path, stats));
+  }
+
+  /** Reads the files that were at the path, and rotated away, before the first look at it. */
+  async #readAppeared(): Promise<void> {
+    const sinceMs = this.#absentMs;
+    if (sinceMs === undefined) return;
+    for (const other of await this.#unknownFiles(this.path, "")) {
+      if (other.bornMs >= sinceMs) await this.#readWhole(other);
+    }
   }
 
   /** Opens the file behind what was read of the file it is a copy of. Undefined if it is none. */
@@ -304,8 +357,9 @@ export class FollowedFile {
   }
 
   async #openAt(position: Position): Promise<Source | undefined> {
-    this.#context.positions.add(position);
-    return await Source.open(this.path, position, this.#options);
+    const source = await Source.open(this.path, position, this.#options);
+    if (source !== undefined) this.#context.positions.add(position);
+    return source;
   }
 
   /** Whether the file may be a copy of a followed one, of which it is not known yet what becomes of it. */
@@ -342,15 +396,29 @@ export class FollowedFile {
     }
   }
 
+  /** Reads the rest of a file that was at the path, if it is found under another name. */
+  async #readRenamed(position: Position): Promise<void> {
+    const { positions } = this.#context;
+    const files = await rotatedFiles(this.path);
+    const renamed = files.find(({ inode }) => inode === position.inode);
+    if (renamed === undefined) return;
+    const at = { ...position, path: renamed.path };
+    const rest = await Source.open(renamed.path, at, this.#options);
+    if (rest === undefined) return;
+    positions.add(at);
+    await this.#readToEnd(rest, true);
+    await rest.close();
+  }
+
   /** Reads a file that was at the path, and was rotated away before it was seen there. */
   async #readWhole({ path, inode, stats }: RotatedFile): Promise<void> {
     const { positions } = this.#context;
     const options = this.#options;
     if (positions.isClaimed(inode)) return;
     const position = newPosition(path, stats);
-    positions.add(position);
     const source = await Source.open(path, position, options);
     if (source === undefined) return;
+    positions.add(position);
     await this.#readToEnd(source, true);
     await source.close();
   }
@@ -375,7 +443,11 @@ async function statOf(path: string): Promise<BigIntStats | undefined> {
     const stats = await stat(path, { bigint: true });
     return stats.isFile() ? stats : undefined;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    if (isMissing(error)) return undefined;
     throw error;
   }
+}
+
+function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === "ENOENT";
 }

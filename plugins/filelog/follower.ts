@@ -1,5 +1,5 @@
 import { watch, type FSWatcher } from "node:fs";
-import { glob } from "node:fs/promises";
+import { glob, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { clearTimeout, setTimeout } from "node:timers";
 import type { HostLogger, HostMemory } from "tailgate/plugin";
@@ -22,6 +22,8 @@ export interface FollowerOptions {
   readonly startAt: "beginning" | "end";
   readonly pollMs: number;
   readonly filesMax: number;
+  /** How many files are read at a time; with one, the oldest is read first. */
+  readonly readsMax: number;
 }
 
 /** Finds files, and follows them until it is closed. */
@@ -40,10 +42,12 @@ export class Follower {
   #turnsAgain = false;
   #isClosed = false;
   #isWoken = false;
-  #isFirst = true;
+  /** When files were searched last, in milliseconds since 1970; undefined before the first search. */
+  #searchedMs: number | undefined;
   /** Whether files may have appeared since the last search. */
   #searches = true;
   #savedMs = 0;
+  #reads = 0;
 
   constructor(
     options: FollowerOptions,
@@ -100,11 +104,12 @@ export class Follower {
 
   async #look(): Promise<void> {
     if (this.#searches) await this.#search();
-    for (const file of this.#files.values()) {
+    const files = Array.from(this.#files.values());
+    for (const file of files) {
       if (this.#isClosed) return;
-      if (file.isDraining) continue;
-      await this.#guard(file.path, () => this.#lookAt(file));
-      file.drain((error) => this.#report(file.path, error));
+      // The others have their turn when a read is done.
+      if (this.#reads >= this.#options.readsMax) break;
+      if (!file.isDraining) await this.#lookAt(file);
     }
     this.#watch();
     if (Date.now() - this.#savedMs >= SAVE_MS) await this.#guard("", () => this.#save());
@@ -113,21 +118,34 @@ export class Follower {
   /** Finds the files that match now. */
   async #search(): Promise<void> {
     this.#searches = false;
+    const startedMs = Date.now();
     const paths = await this.#paths();
     for (const path of paths) this.#add(path);
     for (const [path, file] of this.#files) {
       if (!file.isOpen && !file.isDraining && !paths.includes(path)) this.#files.delete(path);
     }
-    this.#isFirst = false;
+    this.#searchedMs = startedMs;
   }
 
+  /** Looks at a file, and reads what is new in the background. */
   async #lookAt(file: FollowedFile): Promise<void> {
-    try {
-      await file.look();
-    } catch (error) {
-      file.lookAgain();
-      throw error;
-    }
+    await this.#guard(file.path, async () => {
+      try {
+        await file.look();
+      } catch (error) {
+        file.lookAgain();
+        throw error;
+      }
+    });
+    const reading = file.drain((error) => this.#report(file.path, error));
+    if (reading === undefined) return;
+    // A file that is always written to does not keep others from being read.
+    this.#files.delete(file.path);
+    this.#files.set(file.path, file);
+    this.#reads++;
+    void reading.finally(() => {
+      if (this.#reads-- >= this.#options.readsMax) this.#wake();
+    });
   }
 
   /** Returns the paths that match, those of known files first: others may be copies of them. */
@@ -146,7 +164,7 @@ export class Follower {
     const sorted = [...paths].sort();
     return [
       ...sorted.filter((path) => known.has(path)),
-      ...sorted.filter((path) => !known.has(path)),
+      ...(await byTime(sorted.filter((path) => !known.has(path)))),
     ];
   }
 
@@ -160,8 +178,7 @@ export class Follower {
       );
       return;
     }
-    const fromBeginning = startAt === "beginning" || !this.#isFirst;
-    this.#files.set(path, new FollowedFile(path, this.#context, fromBeginning));
+    this.#files.set(path, new FollowedFile(path, this.#context, startAt, this.#searchedMs));
   }
 
   async #guard(path: string, work: () => Promise<void>): Promise<void> {
@@ -187,7 +204,10 @@ export class Follower {
 
   /** Watches the directories of the files, so that changes are seen before the next poll. */
   #watch(): void {
-    const directories = new Set([...this.#files.keys()].map(dirname));
+    const directories = new Set([
+      ...this.#options.include.map(baseDirectory),
+      ...Array.from(this.#files.keys(), dirname),
+    ]);
     for (const directory of directories) {
       if (this.#watchers.has(directory) || this.#watchers.size >= WATCHED_MAX) continue;
       try {
@@ -198,8 +218,7 @@ export class Follower {
         watcher.on("error", () => watcher.close());
         this.#watchers.set(directory, watcher);
       } catch {
-        // The limit of the system is reached, or the directory is gone: polling is enough.
-        return;
+        // The limit of the system is reached, or there is no such directory: polling is enough.
       }
     }
   }
@@ -225,4 +244,20 @@ export class Follower {
       throw error;
     }
   }
+}
+
+/** Returns the directory that a pattern starts with: `/var/log` of `/var/log/*.log`. */
+function baseDirectory(pattern: string): string {
+  return dirname(resolve(/^[^*?[{]*/.exec(pattern)![0].concat("x")));
+}
+
+/** Returns the paths ordered by when they were written to last, the oldest first. */
+async function byTime(paths: readonly string[]): Promise<string[]> {
+  const timed = await Promise.all(
+    paths.map(async (path) => ({
+      path,
+      timeMs: (await stat(path).catch(() => undefined))?.mtimeMs ?? 0,
+    })),
+  );
+  return timed.sort((one, other) => one.timeMs - other.timeMs).map(({ path }) => path);
 }

@@ -31,8 +31,27 @@ export function isRotatedNameOf(name: string, original: string): boolean {
   );
 }
 
+/** A directory in which files are renamed again and again is searched so often. */
+const SEARCHES_MAX = 5;
+
 /** Returns the rotated files beside a path, the oldest first. */
 export async function rotatedFiles(path: string): Promise<RotatedFile[]> {
+  let files = await listFiles(path);
+  // A file that is renamed during a search may not be found by it.
+  for (let searches = 1; searches < SEARCHES_MAX; searches++) {
+    const again = await listFiles(path);
+    const isStable = namesOf(files) === namesOf(again);
+    files = again;
+    if (isStable) break;
+  }
+  return files;
+}
+
+function namesOf(files: readonly RotatedFile[]): string {
+  return files.map(({ path, inode }) => `${inode} ${path}`).join();
+}
+
+async function listFiles(path: string): Promise<RotatedFile[]> {
   const directory = dirname(path);
   const names = await readdir(directory);
   const rotated = names.filter((name) => isRotatedNameOf(name, basename(path)));

@@ -426,7 +426,7 @@ export interface ResourceMembers {
 }
 
 /** Returns the name of the service that a record came from; "" for this process and for those without a name. */
-export function serviceOf(resource: Resource | null): string {
+function serviceOf(resource: Resource | null): string {
   const service = resource?.attributes.get("service.name");
   return typeof service === "string" ? service : "";
 }

@@ -48,7 +48,7 @@ it("do not hide what is wrong with a request or a record", async () => {
   const request = JSON.stringify({ resourceLogs: [{ scopeLogs: [{ logRecords }] }] });
   const answer = await intake.otlpJson(Buffer.from(request));
   expect(answer).toMatchObject({ accepted: 1, rejected: 1 });
-  expect(answer.reason).toContain("attributes: 3 is not an array");
+  expect(answer.reason).toContain("attributes: a number is not an array");
   expect(host.intake.envelopes.map(({ data }) => data.message)).toEqual(["fine"]);
   expect(await intake.records([3 as never])).toMatchObject({ rejected: 1 });
 });

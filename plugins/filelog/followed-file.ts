@@ -328,7 +328,8 @@ export class FollowedFile {
     const sinceMs = this.#absentMs;
     if (sinceMs === undefined) return;
     for (const other of await this.#unknownFiles(this.path, "")) {
-      if (other.bornMs >= sinceMs) await this.#readWhole(other);
+      if (other.bornMs < sinceMs || (await this.#current?.startsLike(other.path))) continue;
+      await this.#readWhole(other);
     }
   }
 
@@ -387,7 +388,9 @@ export class FollowedFile {
       const isCandidate = isRenamed || position.offset > 0;
       const rest = isCandidate ? await Source.open(other.path, at, options) : undefined;
       if (rest === undefined) {
-        if (isRenamed || other.bornMs >= position.seenMs) await this.#readWhole(other);
+        const isNew = isRenamed || other.bornMs >= position.seenMs;
+        const isCopy = isNew && (await this.#current?.startsLike(other.path)) === true;
+        if (isNew && !isCopy) await this.#readWhole(other);
         continue;
       }
       positions.add(at);

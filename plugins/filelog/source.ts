@@ -126,6 +126,13 @@ export class Source {
     );
   }
 
+  /** Whether another file starts as this one does: it may be a copy that is being written. */
+  async startsLike(path: string): Promise<boolean> {
+    await using handle = await open(path, "r");
+    const head = await readFrom(handle, 0, this.#head.length);
+    return head.equals(this.#head.subarray(0, head.length));
+  }
+
   /** Continues at the same offset in a copy of the file. */
   async continueIn(path: string): Promise<void> {
     this.#copied = this.#handle;

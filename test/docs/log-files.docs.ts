@@ -37,53 +37,56 @@ function messagesOf(text: string, key: string): string[] {
     .map((line) => (JSON.parse(line) as Record<string, string>)[key]!);
 }
 
-test.each(["copytruncate"])("logrotate with %s: no line is lost or repeated", async (mode) => {
-  const logrotate = await requireInstalled("logrotate", "logrotate");
-  await using workspace = await Workspace.create();
-  const path = workspace.path("app.log");
-  await workspace.write(
-    "logrotate.conf",
-    `${path} {\n  rotate 30\n  ${mode}\n  missingok\n  su root root\n}\n`.replace(
-      "  su root root\n",
-      process.getuid!() === 0 ? "  su root root\n" : "",
-    ),
-  );
-  const rotate = (): Promise<unknown> =>
-    promisify(execFile)(logrotate, [
-      "--force",
-      "--state",
-      workspace.path("state"),
-      workspace.path("logrotate.conf"),
-    ]);
-  await using gateway = await GatewayProcess.start(configFor(path));
-  let lines = 0;
-  let file = openSync(path, "a");
-  const write = (count: number): void => {
-    for (let index = 0; index < count; index++) writeSync(file, `line ${lines++}\n`);
-  };
-  const read = (): Promise<void> =>
-    vi.waitFor(async () => {
-      expect((await messages(gateway)).length).toBeGreaterThanOrEqual(lines);
-    }, POLL);
-  for (let round = 0; round < 12; round++) {
-    write(100);
-    // While the gateway is down, the file is rotated twice.
-    if (round === 6) await gateway.stop();
-    else if (round !== 7) await read();
-    await rotate();
-    // The program writes on into the renamed file until it opens the new one.
-    if (mode !== "copytruncate") write(10);
+test.each(["create", "nocreate", "copytruncate"])(
+  "logrotate with %s: no line is lost or repeated",
+  async (mode) => {
+    const logrotate = await requireInstalled("logrotate", "logrotate");
+    await using workspace = await Workspace.create();
+    const path = workspace.path("app.log");
+    await workspace.write(
+      "logrotate.conf",
+      `${path} {\n  rotate 30\n  ${mode}\n  missingok\n  su root root\n}\n`.replace(
+        "  su root root\n",
+        process.getuid!() === 0 ? "  su root root\n" : "",
+      ),
+    );
+    const rotate = (): Promise<unknown> =>
+      promisify(execFile)(logrotate, [
+        "--force",
+        "--state",
+        workspace.path("state"),
+        workspace.path("logrotate.conf"),
+      ]);
+    await using gateway = await GatewayProcess.start(configFor(path));
+    let lines = 0;
+    let file = openSync(path, "a");
+    const write = (count: number): void => {
+      for (let index = 0; index < count; index++) writeSync(file, `line ${lines++}\n`);
+    };
+    const read = (): Promise<void> =>
+      vi.waitFor(async () => {
+        expect((await messages(gateway)).length).toBeGreaterThanOrEqual(lines);
+      }, POLL);
+    for (let round = 0; round < 12; round++) {
+      write(100);
+      // While the gateway is down, the file is rotated twice.
+      if (round === 6) await gateway.stop();
+      else if (round !== 7) await read();
+      await rotate();
+      // The program writes on into the renamed file until it opens the new one.
+      if (mode !== "copytruncate") write(10);
+      closeSync(file);
+      file = openSync(path, "a");
+      if (round === 7) await gateway.restart();
+    }
+    write(1);
     closeSync(file);
-    file = openSync(path, "a");
-    if (round === 7) await gateway.restart();
-  }
-  write(1);
-  closeSync(file);
-  await read();
-  expect(await messages(gateway)).toEqual(
-    Array.from({ length: lines }, (_, index) => `line ${index}`),
-  );
-});
+    await read();
+    expect(await messages(gateway)).toEqual(
+      Array.from({ length: lines }, (_, index) => `line ${index}`),
+    );
+  },
+);
 
 test("a hundred files, and kill -9: every line arrives, and each audit event once", async () => {
   await using workspace = await Workspace.create();

@@ -4,6 +4,7 @@ import { printableLines } from "../wire/printable.ts";
 import { addAudit } from "./audit.ts";
 import { addHealthcheck } from "./healthcheck.ts";
 import { outputFailed, report } from "./output.ts";
+import { addPipe } from "./pipe/pipe.ts";
 import { addPlugins } from "./plugins.ts";
 import { addRedact } from "./redact.ts";
 import { addReload } from "./reload.ts";
@@ -46,6 +47,7 @@ function program(): Command {
   addPlugins(tailgate);
   addRedact(tailgate);
   addTail(tailgate);
+  addPipe(tailgate);
   addHealthcheck(tailgate);
   addToken(tailgate);
   addAudit(tailgate);

@@ -122,7 +122,7 @@ class Terminal {
   }
 }
 
-function announce({ facts, listeners, notices }: RunningTailgate): void {
+export function announce({ facts, listeners, notices }: RunningTailgate): void {
   const width = 2 + Math.max(...facts.map(([name]) => name.length));
   for (const [name, value] of facts) say(name.padEnd(width) + value);
   for (const listener of listeners) say(`listening on ${listener}`);
@@ -133,7 +133,7 @@ const INVITATION =
   "Nobody has a token yet. To sign in as the first administrator, open this link; it is valid once and for 10 minutes:";
 
 /** Shows the links to whoever starts the gateway at a terminal; logs, which others may read, get the path of a file. */
-function invite({ links, file }: Invitation): void {
+export function invite({ links, file }: Invitation): void {
   const lines = links.map((link) => `  ${link}`);
   if (process.stderr.isTTY) return [INVITATION, ...lines].forEach(say);
   overwriteFile(file, `${links.join("\n")}\n`, false);

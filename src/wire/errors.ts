@@ -94,6 +94,14 @@ const CODES = {
     exitCode: 69,
     fix: "Start it with `tailgate run`, or fix its address (--url; for LoggingManager.connect: endpoint and headers).",
   },
+  RECORDS_LOST: {
+    exitCode: 1,
+    fix: "The output has their lines. Check whether the gateway runs, its address (--endpoint or OTEL_EXPORTER_OTLP_ENDPOINT) and the token (TAILGATE_TOKEN).",
+  },
+  INPUT_FAILED: {
+    exitCode: 1,
+    fix: "What was read before was printed and sent. Check the program or the file that stdin comes from.",
+  },
   OUTPUT_FAILED: {
     exitCode: 1,
     fix: "Check the disk or the program that stdout is redirected to.",

@@ -10,6 +10,7 @@ const COMMANDS = [
   "plugins",
   "redact",
   "tail",
+  "pipe",
   "healthcheck",
   "token create",
   "token list",

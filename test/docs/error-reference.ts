@@ -45,6 +45,9 @@ const MEANINGS: Readonly<Record<ErrorCode, string>> = {
     "The audit trail was changed. The message names the first file and line that do not match, and says what that means.",
   GATEWAY_UNREACHABLE:
     "`tailgate tail` found no gateway at the address. Or `audit()` of a [worker process](guides/workers.md) reached none, and the event was not stored.",
+  RECORDS_LOST:
+    "`tailgate pipe` has ended, and the gateway did not accept all records in time. The message says how many, and why. `tailgate pipe` waits five seconds for the last ones.",
+  INPUT_FAILED: "`tailgate pipe` could not read its input, for example because it is a directory.",
   OUTPUT_FAILED:
     "A command could not write its output, for example because stdout is a file on a full disk.",
   FILTER_INVALID:

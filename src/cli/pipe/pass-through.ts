@@ -33,6 +33,14 @@ export class PassThrough {
     }
   }
 
+  /** Resolves when everything has been written. */
+  async flush(): Promise<void> {
+    if (this.#isBroken) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    process.stdout.write("", () => resolve());
+    await promise;
+  }
+
   #fail(error: NodeJS.ErrnoException): void {
     if (this.#isBroken) return;
     this.#isBroken = true;

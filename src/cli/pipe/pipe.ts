@@ -3,6 +3,7 @@ import type { ConfigFlags } from "../../config/environment.ts";
 import type { RunningTailgate } from "../../gateway/start.ts";
 import { lineParser, type LineOptions } from "../../lines/line.ts";
 import { parseSeverity, type Severity } from "../../lines/severity.ts";
+import { whenAborted } from "../../runtime/timers.ts";
 import { TailgateError, textOf } from "../../wire/errors.ts";
 import { report, say } from "../output.ts";
 import { announce, invite, parsePort } from "../run.ts";
@@ -13,6 +14,9 @@ import type { Delivery, RecordSink } from "./sink.ts";
 
 /** How long a text waits for the other lines of its stack trace. */
 const STACK_TRACE_MS = 100;
+
+/** How long the reader of stdout has for the last lines after a signal. */
+const PRINT_MS_MAX = 5000;
 
 /** The time limit of the final sync of a gateway that is to end at once. */
 const SYNC_MS_MAX = 2000;
@@ -113,9 +117,12 @@ async function pipe(options: PipeOptions): Promise<void> {
   for (const error of [failure, output?.failure, lossOf(delivery)]) {
     if (error !== undefined) process.exitCode = report(error);
   }
-  if (!options.serve) signals.endProcess();
-  // Nothing is left to be written to stdout, and waiting for it would not end.
-  if (output?.isBroken) process.exit();
+  const { first, aborted } = signals;
+  const limits = first === undefined ? [] : [AbortSignal.timeout(PRINT_MS_MAX)];
+  await Promise.race([output?.flush(), whenAborted(AbortSignal.any([aborted, ...limits]))]);
+  if (!options.serve && first !== undefined) return signals.endProcess();
+  // Waiting for what is left would not end.
+  if (output?.isBroken) process.stderr.write("", () => process.exit());
 }
 
 /** @throws TailgateError USAGE */

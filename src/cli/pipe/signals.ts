@@ -58,8 +58,11 @@ export class PipelineSignals {
 
   /** Ends this process with the first signal, as if it had not been handled. Does nothing if there was none. */
   endProcess(): void {
-    if (this.first === undefined) return;
-    process.removeAllListeners(this.first);
-    process.kill(process.pid, this.first);
+    const { first } = this;
+    if (first === undefined) return;
+    process.stderr.write("", () => {
+      process.removeAllListeners(first);
+      process.kill(process.pid, first);
+    });
   }
 }

@@ -37,9 +37,10 @@ export class ConnectionSink implements RecordSink {
   #total = 0;
   /** Records that were not added, because the queue was full. */
   #dropped = 0;
-  /** When the gateway has acknowledged something last, and how many records it had acknowledged by then. */
-  #progressMs = performance.now();
+  /** The records that the gateway had acknowledged when that was looked at last. */
   #sent = 0;
+  /** Whether it did not acknowledge any while the queue was full, and has not since. */
+  #isStalled = false;
   #saysFailures = true;
   #isFailing = false;
 
@@ -90,13 +91,18 @@ export class ConnectionSink implements RecordSink {
 
   /** Waits for a gateway that is slower than the input; false if it has stopped to acknowledge anything. */
   async #hasCapacity(): Promise<boolean> {
+    let progressMs = performance.now();
     for (;;) {
       const { sent, pending } = this.#connection.status;
-      if (sent !== this.#sent) this.#progressMs = performance.now();
+      if (sent !== this.#sent) {
+        progressMs = performance.now();
+        this.#isStalled = false;
+      }
       this.#sent = sent;
       this.#sizes.settle(pending);
       if (!this.#sizes.isFull) return true;
-      if (performance.now() - this.#progressMs > STALL_MS_MAX) return false;
+      this.#isStalled ||= performance.now() - progressMs > STALL_MS_MAX;
+      if (this.#isStalled) return false;
       await sleep(POLL_MS);
     }
   }

@@ -118,8 +118,8 @@ async function pipe(options: PipeOptions): Promise<void> {
     if (error !== undefined) process.exitCode = report(error);
   }
   const { first, aborted } = signals;
-  const limits = first === undefined ? [] : [AbortSignal.timeout(PRINT_MS_MAX)];
-  await Promise.race([output?.flush(), whenAborted(AbortSignal.any([aborted, ...limits]))]);
+  const limits = [aborted, ...(first === undefined ? [] : [AbortSignal.timeout(PRINT_MS_MAX)])];
+  await Promise.race([output?.flush(), ...limits.map(whenAborted)]);
   if (!options.serve && first !== undefined) return signals.endProcess();
   // Waiting for what is left would not end.
   if (output?.isBroken) process.stderr.write("", () => process.exit());

@@ -80,6 +80,13 @@ const FILES = {
     const logger = (await LoggingManager.start(options)).getLogger("orchestrator.server");
     for (let line = 0; line < 5000; line++) logger.info("line", { random: randomBytes(200) });
     process.exit(7);`,
+  "held-back.js": `
+    import { LoggingManager } from "tailgate";
+    const processors = { dedupe: {} };
+    const logging = await LoggingManager.start({ port: 0, logDir: "logs", exporters: { file: {} }, processors, write() {} });
+    const logger = logging.getLogger("orchestrator.server");
+    for (let line = 0; line < 5; line++) logger.info("equal");
+    process.exit(7);`,
   "in-worker.js": `
     import { Worker } from "node:worker_threads";
     const worker = new Worker(new URL("worker.js", import.meta.url), { argv: [process.argv[2]] });
@@ -264,6 +271,17 @@ describe.concurrent("records logged before process exit are in the files", () =>
     const lines = oldestFirst.flatMap((name) => messagesIn(workspace.path(`logs/${name}`)));
     expect(lines).toEqual(Array.from({ length: 3000 }, (_, line) => `line ${line}`));
   });
+});
+
+test("what processors hold back is written", async () => {
+  const { workspace, end } = await run("held-back.js");
+  expect(end).toBe(7);
+  const text = readFileSync(workspace.path("logs/orchestrator.log"), "utf8");
+  const counts = text
+    .trimEnd()
+    .split("\n")
+    .map((line) => (JSON.parse(line) as { log_count?: number }).log_count);
+  expect(counts).toEqual([undefined, 4]);
 });
 
 test("records that the disk rejects are reported", async () => {

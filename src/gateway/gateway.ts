@@ -278,6 +278,7 @@ export class Gateway implements GatewayView {
   #endSync(): void {
     const endMs = performance.now() + this.#exitMsLeft;
     const leftMs = (): number => endMs - performance.now();
+    this.#components.processors.flush();
     this.intake.flushSync(() => this.endSync());
     this.journal.settleSync(leftMs());
     this.#reportUnconfirmed();

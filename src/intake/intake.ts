@@ -103,6 +103,8 @@ export class RecordIntake implements Intake {
   readonly #large = new LargeRequests(() => this.#checkRunning());
   /** The batch of the large request that is being encoded. */
   #largeOpen: BatchBuilder | undefined;
+  /** What the processors emit while a record of a request passes them; undefined if none does. */
+  #emitted: Emitted[] | undefined;
   #stopped = false;
 
   constructor(options: IntakeOptions) {
@@ -190,9 +192,13 @@ export class RecordIntake implements Intake {
       this.reject("stopped", stopped());
       return;
     }
-    const { processors } = this.#options;
-    const position = processors.findIndex((running) => running.id === id);
-    this.#acceptReceived(record, { processors: processors.slice(position + 1) });
+    const all = this.#options.processors;
+    const processors = all.slice(all.findIndex((running) => running.id === id) + 1);
+    if (this.#emitted !== undefined) {
+      this.#emitted.push({ record, processors });
+      return;
+    }
+    this.#acceptReceived(record, { processors });
     void this.#feed.schedule();
   }
 
@@ -250,8 +256,7 @@ export class RecordIntake implements Intake {
       firstTurn(work) ?? (await this.#large.add(body.length, () => this.#large.inTurns(work)));
     this.#countMalformed(findings);
     const left = processed === body ? PROTOBUF_FORM : PROCESSED_FORM;
-    const answer = await this.#encodedRequest(processed, left, sender, request);
-    return withFindings(answer, findings);
+    return withFindings(await this.#encodedRequest(processed, left, sender, request), findings);
   }
 
   *#processInSteps(
@@ -263,12 +268,53 @@ export class RecordIntake implements Intake {
     const { processors } = this.#options;
     const protobuf = form.toProtobuf ? yield* form.toProtobuf(body, findings) : body;
     const isJson = form.toProtobuf !== undefined;
-    return yield* processRequest(protobuf, this.#loggers, isJson ? undefined : findings, (view) => {
-      const result = this.#process(view, request.sender, processors);
-      if (typeof result === "string" || !("status" in result)) return result;
-      request.add(result);
+    const { sender } = request;
+    return yield* processRequest(
+      protobuf,
+      this.#loggers,
+      isJson ? undefined : findings,
+      (view, insert) => {
+        const emitted: Emitted[] = [];
+        this.#emitted = emitted;
+        const result = this.#process(view, sender, processors);
+        this.#emitted = undefined;
+        for (const one of emitted) {
+          const stored = this.#processEmitted(one, sender);
+          if (stored === undefined) continue;
+          insert(stored);
+          request.inserted++;
+        }
+        if (typeof result === "string" || !("status" in result)) return result;
+        request.add(result);
+        return undefined;
+      },
+    );
+  }
+
+  /**
+   * Runs what a processor has emitted through the others, and returns it to be inserted into the request; undefined if it
+   * does not belong there: the sender has not sent it, may not send it, or an audit event would name the sender.
+   */
+  #processEmitted(
+    { record, processors }: Emitted,
+    { maySendSystemLogs }: Sender,
+  ): EncodedRecord | undefined {
+    let stored: EncodedRecord;
+    let left = record;
+    try {
+      stored = encodeLogRecord(record);
+      const result = this.#process(viewOf(stored, this.#loggers), ANYONE, processors);
+      if (result !== "unchanged" && "status" in result) return undefined;
+      if (result !== "unchanged") ({ record: left, after: stored } = result);
+    } catch (error) {
+      this.#rejectUnencodable(error, false);
       return undefined;
-    });
+    }
+    const parts = partsOfRecord(left);
+    if (maySendSystemLogs && !isAuditRecord(parts, this.#loggers)) return stored;
+    this.#encode(parts, originOfEncoded(stored, false), this.#feed.encoderFor(parts), false);
+    void this.#feed.schedule();
+    return undefined;
   }
 
   /** Accepts a request without processors; `request` knows what became of its other records. */
@@ -524,6 +570,12 @@ function permits({ maySendAuditEvents, maySendSystemLogs }: Sender, isAudit: boo
   return isAudit ? maySendAuditEvents : maySendSystemLogs;
 }
 
+/** A record of a processor's own, with the processors that it has yet to pass. */
+interface Emitted {
+  readonly record: LogRecord;
+  readonly processors: readonly RunningProcessor[];
+}
+
 /** A record that is not part of a request, with its parts and as it is encoded. */
 interface GivenRecord {
   readonly parts: RecordParts;
@@ -550,6 +602,8 @@ function firstTurn<Result>(steps: Steps<Result>): Result | undefined {
 class ReceivedRecords {
   readonly sender: Sender;
   readonly #reasons: string[] = [];
+  /** The number of records that processors have inserted, which the sender did not send. */
+  inserted = 0;
   #forbidden = 0;
   #others = 0;
 
@@ -565,7 +619,7 @@ class ReceivedRecords {
   }
 
   addCounts({ accepted, filtered, forbidden }: RequestCounts): void {
-    this.#others += accepted + filtered;
+    this.#others += accepted + filtered - this.inserted;
     this.#forbidden += forbidden;
   }
 

@@ -14,8 +14,11 @@ import { RequestView } from "./record-view.ts";
 /** A step ends after this many records, however small they are. */
 const STEP_RECORDS = 64;
 
-/** What becomes of a record of a request; undefined if it is left out. */
-export type Decide = (view: RequestView) => "unchanged" | ProcessedRecord | undefined;
+/** What becomes of a record of a request; undefined if it is left out. `insert` inserts records before it. */
+export type Decide = (
+  view: RequestView,
+  insert: (record: EncodedRecord) => void,
+) => "unchanged" | ProcessedRecord | undefined;
 
 /**
  * Runs the records of an ExportLogsServiceRequest through `decide`, in order of time, and returns the request with what it
@@ -59,7 +62,8 @@ export function checkEncodable(record: EncodedRecord): void {
   }
 }
 
-type Changes = ReadonlyMap<number, EncodedRecord | undefined>;
+/** What takes the place of a record: nothing, the changed one, or more. */
+type Changes = ReadonlyMap<number, readonly EncodedRecord[]>;
 
 function* decideInSteps(
   index: RequestIndex,
@@ -67,18 +71,19 @@ function* decideInSteps(
   loggers: LoggerNames,
   decide: Decide,
 ): Steps<Changes> {
-  const changes = new Map<number, EncodedRecord | undefined>();
+  const changes = new Map<number, EncodedRecord[]>();
   const view = new RequestView(index, loggers);
   const order = index.order();
   let bytes = 0;
   for (let position = 0; position < index.length; position++) {
     const record = order?.[position] ?? position;
-    const result = decide(view.select(record));
-    if (result === undefined) changes.set(record, undefined);
-    else if (result !== "unchanged") {
+    const inserted: EncodedRecord[] = [];
+    const result = decide(view.select(record), (one) => inserted.push(one));
+    if (result === undefined) changes.set(record, inserted);
+    else if (result !== "unchanged" || inserted.length > 0) {
       const sent = request.otlp(record);
-      const changed = changedRecord(sent, result.before, result.after);
-      if (changed !== sent) changes.set(record, changed);
+      const kept = result === "unchanged" ? sent : changedRecord(sent, result.before, result.after);
+      if (kept !== sent || inserted.length > 0) changes.set(record, [...inserted, kept]);
     }
     bytes += index.end(record) - index.start(record);
     if (bytes < STEP_BYTES && position % STEP_RECORDS !== 0) continue;
@@ -100,8 +105,7 @@ function noteFindings(index: RequestIndex, findings: RequestFindings): void {
 function* assemble(request: ProtobufOrigin, changes: Changes): Steps<Uint8Array> {
   const records: EncodedRecord[] = [];
   for (let record = 0; record < request.records; record++) {
-    const encoded = changes.has(record) ? changes.get(record) : request.otlp(record);
-    if (encoded !== undefined) records.push(encoded);
+    records.push(...(changes.get(record) ?? [request.otlp(record)]));
     if (record % STEP_RECORDS === 0) yield;
   }
   return buildRequest(records.length, (index) => records[index]!);

@@ -134,13 +134,24 @@ test("with include_fields, only these must be equal, and the level", async () =>
     textRecord("3", { instance_id: "i" }, 17),
     textRecord("4", { instance_id: "j" }, 17),
   ];
-  // The count would precede the records of its own request.
+  // Without times, they would have that of their arrival, which is later than that of the count.
   for (const one of records) await gateway.send({ logger: "including", records: [one] });
   expect(await counted("including")).toEqual([
     ["1", undefined],
     ["2", 1],
     ["3", undefined],
     ["4", undefined],
+  ]);
+});
+
+test("a count that ends within a request has its place between the records", async () => {
+  const timeUnixNano = "1760347644339163000";
+  const records = ["a", "a", "b"].map((body) => ({ ...textRecord(body), timeUnixNano }));
+  await gateway.send({ logger: "all.within", records });
+  expect(await counted("all.within")).toEqual([
+    ["a", undefined],
+    ["a", 1],
+    ["b", undefined],
   ]);
 });
 

@@ -7,7 +7,7 @@ import {
   type Verdict,
 } from "tailgate/plugin";
 import { Actions, ACTIONS, type Action } from "./redact/actions.ts";
-import type { CustomPatterns } from "./redact/custom-patterns.ts";
+import { CustomPatterns } from "./redact/custom-patterns.ts";
 import { EncodedRecord, type CertainParts } from "./redact/encoded-record.ts";
 import { readHashKey } from "./redact/hash-key.ts";
 import { KeyGlobs } from "./redact/key-globs.ts";
@@ -41,6 +41,8 @@ const DEFAULT_KEYS = [
 
 const KEYS_MAX = 256;
 
+const RULE_NAME = /^[a-z][a-z0-9_]{0,31}$/;
+
 const glob = z.string().min(1).max(256);
 
 const options = z
@@ -56,6 +58,12 @@ const options = z
       .array(z.enum(BUILT_IN_RULES))
       .default([...BUILT_IN_RULES])
       .describe("Built-in patterns that are searched in all texts and keys."),
+    custom: z
+      .record(z.string().regex(RULE_NAME), z.string().min(1).max(4096))
+      .default({})
+      .describe(
+        "Patterns of your own by a name, such as `{ employee: 'E-[0-9]{6}' }`, in the syntax of RE2.",
+      ),
     allow: z
       .array(glob)
       .default([])
@@ -97,7 +105,13 @@ const options = z
       ),
   })
   .check(({ value, issues }) => {
-    const rules: readonly string[] = [...BUILT_IN_RULES, KEYS_RULE];
+    const builtIn: readonly string[] = [...BUILT_IN_RULES, KEYS_RULE];
+    for (const rule of Object.keys(value.custom)) {
+      if (!builtIn.includes(rule)) continue;
+      const message = "a built-in rule has that name";
+      issues.push({ code: "custom", input: rule, path: ["custom", rule], message });
+    }
+    const rules = [...builtIn, ...Object.keys(value.custom)];
     for (const rule of Object.keys(value.actions)) {
       if (rules.includes(rule)) continue;
       const message = `there is no rule of that name; the rules are ${rules.join(", ")}`;
@@ -114,26 +128,30 @@ export type RedactOptions = z.output<typeof options>;
 export default defineProcessor({
   name: "redact",
   description:
-    "Removes secrets from records before they are stored: values of configured keys, and what built-in patterns find.",
+    "Removes secrets from records before they are stored: values of configured keys, and what patterns find.",
   failsClosed: true,
   options,
   plan: async (given) => {
     await readHashKey(given);
+    await CustomPatterns.compile(given.custom);
     return {};
   },
-  async open(given, host) {
+  open(given, host) {
     const count = host.metrics.counter(
       "matches",
       "Secrets that were redacted, by rule and action.",
     );
-    return new Redactor(given, await readHashKey(given), (rule, action, secrets) =>
-      count(secrets, { rule, action }),
-    );
+    return Redactor.open(given, (rule, action, secrets) => count(secrets, { rule, action }));
   },
 });
 
 /** Counts secrets that were redacted; 0 announces a rule. */
 type Count = (rule: string, action: Action, secrets: number) => void;
+
+interface RedactorParts {
+  readonly hashKey?: Uint8Array | undefined;
+  readonly custom?: CustomPatterns | undefined;
+}
 
 export class Redactor implements Processor {
   readonly #encoded: EncodedRecord;
@@ -141,16 +159,26 @@ export class Redactor implements Processor {
   /** Where the record that `process` gets next certainly has a secret, by its bytes. */
   #certain: CertainParts | undefined;
 
-  constructor(given: RedactOptions, hashKey: Uint8Array | undefined, count: Count) {
+  /** @throws Error if the key of the hashes or a pattern cannot be used. */
+  static async open(given: RedactOptions, count: Count): Promise<Redactor> {
+    const hashKey = await readHashKey(given);
+    return new Redactor(
+      given,
+      { hashKey, custom: await CustomPatterns.compile(given.custom) },
+      count,
+    );
+  }
+
+  constructor(given: RedactOptions, { hashKey, custom }: RedactorParts, count: Count) {
     const keys = new KeyGlobs(given.keys);
     const scanner = new Scanner(given.patterns, keys, given.allow);
-    const custom: CustomPatterns | undefined = undefined;
     const actions = new Actions({
       ...given,
       hashKey,
       count: (rule, action) => count(rule, action, 1),
     });
-    for (const rule of [...given.patterns, KEYS_RULE]) count(rule, actions.actionOf(rule), 0);
+    const rules = [...given.patterns, KEYS_RULE, ...Object.keys(given.custom)];
+    for (const rule of rules) count(rule, actions.actionOf(rule), 0);
     const findsCards = given.patterns.includes("card");
     const texts = new TextRedaction(scanner, custom, actions);
     this.#encoded = new EncodedRecord({ scanner, keys, custom, findsCards });

@@ -42,34 +42,29 @@ export function addRedact(program: Command): void {
 
 /** Runs lines through the configured processors as if they were messages. */
 class LineRedaction {
-  readonly #redactors: readonly Redactor[];
+  readonly #redactors: Redactor[] = [];
   readonly #totals = new Map<string, number>();
   readonly #rules = new Set<string>();
   #lines = 0;
   #changedLines = 0;
-
-  private constructor(create: (count: (rule: string, count: number) => void) => Redactor[]) {
-    this.#redactors = create((rule, count) => this.#count(rule, count));
-  }
 
   static async create(file: string | undefined): Promise<LineRedaction> {
     const flags = { file, flags: {}, env: process.env, cwd: process.cwd() };
     const { processors } = await resolveConfig(flags);
     // Loaded here to keep the other commands fast.
     const { default: definition, Redactor: Plugin } = await import("../../plugins/redact.ts");
-    const { readHashKey } = await import("../../plugins/redact/hash-key.ts");
     const own = processors.filter(({ definition: used }) => used.open === definition.open);
     const configured =
       own.length > 0
         ? own.map(({ options }) => options as RedactOptions)
         : [definition.options.parse({})];
-    const keys = await Promise.all(configured.map(readHashKey));
-    return new LineRedaction((count) =>
-      configured.map(
-        (options, index) =>
-          new Plugin(options, keys[index], (rule, _action, secrets) => count(rule, secrets)),
-      ),
-    );
+    const redaction = new LineRedaction();
+    for (const options of configured) {
+      const count = (rule: string, _action: string, secrets: number): void =>
+        redaction.#count(rule, secrets);
+      redaction.#redactors.push(await Plugin.open(options, count));
+    }
+    return redaction;
   }
 
   #count(rule: string, count: number): void {

@@ -17,7 +17,7 @@ interface Counted {
 
 function open(options: object = {}, key: Uint8Array = KEY, counted: Counted[] = []): Redactor {
   const given = redact.options.parse({ hash_key_env: "UNUSED", ...options });
-  return new Redactor(given, key, (rule, action, secrets) =>
+  return new Redactor(given, { hashKey: key }, (rule, action, secrets) =>
     counted.push({ rule, action, secrets }),
   );
 }

@@ -1,20 +1,21 @@
 /** Runs what docs/guides/pipe.md shows. */
 
-import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { open, stat } from "node:fs/promises";
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from "vitest";
 import { GatewayProcess } from "../harness/gateway.ts";
 import { Pipeline } from "../harness/pipeline.ts";
-import { MAIN } from "../harness/program.ts";
+import { MAIN, Program } from "../harness/program.ts";
 import { Workspace } from "../harness/workspace.ts";
 import { Document } from "./document.ts";
 
 const page = await Document.read("docs/guides/pipe.md");
 
+const CONFIG = "receivers: { otlp: { port: 0, grpc_port: null } }\nexporters: { websocket: {} }\n";
+
 let gateway: GatewayProcess;
 
 beforeAll(async () => {
-  gateway = await GatewayProcess.start(
-    "receivers: { otlp: { port: 0, grpc_port: null } }\nexporters: { websocket: {} }\n",
-  );
+  gateway = await GatewayProcess.start(CONFIG);
 });
 
 afterAll(() => gateway[Symbol.asyncDispose]());
@@ -65,4 +66,72 @@ test("a gateway of its own serves what has arrived after the input has ended", a
   expect(stored).toContain("logs -f deploy/shop");
   program.signal("SIGINT");
   expect(await program.ended).toBe(0);
+});
+
+test("records wait for a gateway that was killed, and arrive once each", async () => {
+  await using killed = await GatewayProcess.start(CONFIG);
+  const endpoint = await killed.endpoint("OTLP/HTTP");
+  const workspace = await Workspace.create();
+  onTestFinished(() => workspace[Symbol.asyncDispose]());
+  await using pipeline = new Pipeline(
+    `mkfifo lines; "${process.execPath}" "${MAIN}" pipe --endpoint ${endpoint} < lines`,
+    { cwd: workspace.directory },
+  );
+  await vi.waitFor(() => stat(workspace.path("lines")));
+  await using lines = await open(workspace.path("lines"), "w");
+  await lines.write("first\n");
+  await vi.waitFor(async () => expect(await messages(killed)).toEqual(["first"]), 10_000);
+  await killed.kill();
+  await lines.write("in between\n");
+  await pipeline.untilStderr(/does not accept records: .*ECONNREFUSED.* They wait in a queue\./);
+  await killed.restart();
+  await lines.write("last\n");
+  await pipeline.untilStderr(/ accepts records\.\n/);
+  await lines.close();
+  expect(await pipeline.ended).toBe(0);
+  expect(pipeline.stdout).toBe("first\nin between\nlast\n");
+  expect(await messages(killed)).toEqual(["first", "in between", "last"]);
+});
+
+async function messages({ url }: GatewayProcess): Promise<string[]> {
+  const response = await fetch(`${url}/api/logs?logger=pipe`);
+  const { records } = (await response.json()) as { records: { data: { message: string } }[] };
+  return records.map(({ data }) => data.message).toReversed();
+}
+
+/** Prints a million lines, and how much memory its children had at most, in KiB. */
+const BIG = `
+import resource, subprocess, sys
+child = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)
+for number in range(1000):
+    child.stdin.write(b"".join(b"WARNING %0100d\\n" % (number * 1000 + n) for n in range(1000)))
+child.stdin.close()
+code = child.wait()
+print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+`;
+
+const KIB_MAX = 600 << 10;
+
+async function memoryOf(endpoint: string): Promise<readonly [Program, number, number]> {
+  const args = ["-c", BIG, process.execPath, MAIN, "pipe", "--quiet", "--endpoint", endpoint];
+  await using program = new Program("python3", args, { cwd: "/" });
+  await program.ended;
+  const [code, kibibytes] = program.stdout.trim().split(" ").map(Number);
+  return [program, code!, kibibytes!];
+}
+
+test("a million lines arrive, and take a bounded memory", async () => {
+  const [program, code, kibibytes] = await memoryOf(await gateway.endpoint("OTLP/HTTP"));
+  expect([code, program.stderr]).toEqual([0, ""]);
+  expect(kibibytes).toBeLessThan(KIB_MAX);
+});
+
+test("a million lines do not wait for a gateway that is down, and are counted", async () => {
+  const [program, code, kibibytes] = await memoryOf("http://127.0.0.1:9");
+  expect(code).toBe(1);
+  expect(program.stderr).toContain("The queue for http://127.0.0.1:9/v1/logs is full");
+  expect(program.stderr).toMatch(
+    /RECORDS_LOST: 1000000 of 1000000 records did not reach .*ECONNREFUSED/,
+  );
+  expect(kibibytes).toBeLessThan(KIB_MAX);
 });

@@ -8,7 +8,7 @@ import {
 } from "tailgate/plugin";
 import { Actions, ACTIONS, type Action } from "./redact/actions.ts";
 import { CustomPatterns } from "./redact/custom-patterns.ts";
-import { EncodedRecord, type CertainParts } from "./redact/encoded-record.ts";
+import { EncodedRecord } from "./redact/encoded-record.ts";
 import { readHashKey } from "./redact/hash-key.ts";
 import { KeyGlobs } from "./redact/key-globs.ts";
 import { RecordRedaction } from "./redact/record-redaction.ts";
@@ -156,8 +156,8 @@ interface RedactorParts {
 export class Redactor implements Processor {
   readonly #encoded: EncodedRecord;
   readonly #redaction: RecordRedaction;
-  /** Where the record that `process` gets next certainly has a secret, by its bytes. */
-  #certain: CertainParts | undefined;
+  /** The bytes of the record that `process` gets next. */
+  #inspected: RecordView | undefined;
 
   /** @throws Error if the key of the hashes or a pattern cannot be used. */
   static async open(given: RedactOptions, count: Count): Promise<Redactor> {
@@ -186,36 +186,27 @@ export class Redactor implements Processor {
   }
 
   inspect(view: RecordView): Verdict {
-    this.#certain = undefined;
-    if (!this.#encoded.hasSecrets(view)) return "pass";
-    this.#certain = this.#encoded.certain;
-    return "process";
+    const hasSecrets = this.#encoded.hasSecrets(view);
+    this.#inspected = hasSecrets ? view : undefined;
+    return hasSecrets ? "process" : "pass";
   }
 
   process(record: LogRecord): LogRecord {
     const before = { ...record };
     const redacted = this.#redaction.record(record);
-    if (this.#certain !== undefined) checkChanged(this.#certain, before, redacted);
-    this.#certain = undefined;
-    return redacted;
+    const inspected = this.#inspected;
+    this.#inspected = undefined;
+    if (inspected === undefined) return redacted;
+    const unchanged = {
+      record:
+        before.body === redacted.body &&
+        before.attributes === redacted.attributes &&
+        before.eventName === redacted.eventName &&
+        before.severityText === redacted.severityText,
+      resource: before.resource === redacted.resource,
+      scope: before.scope === redacted.scope,
+    };
+    if (!this.#encoded.hasHidden(inspected, unchanged)) return redacted;
+    throw new Error("there is a secret in a repeated or unknown field, which cannot be redacted");
   }
-}
-
-/**
- * Checks that what certainly has a secret was changed. Otherwise the secret is in what only the bytes have, such as the first
- * of two values of a repeated key, and would be passed on with them.
- * @throws Error
- */
-function checkChanged(certain: CertainParts, before: LogRecord, after: LogRecord): void {
-  const isRecordChanged =
-    before.body !== after.body ||
-    before.attributes !== after.attributes ||
-    before.eventName !== after.eventName ||
-    before.severityText !== after.severityText;
-  const isChanged =
-    (!certain.record || isRecordChanged) &&
-    (!certain.resource || before.resource !== after.resource) &&
-    (!certain.scope || before.scope !== after.scope);
-  if (isChanged) return;
-  throw new Error("there is a secret in a repeated or unknown field, which cannot be redacted");
 }

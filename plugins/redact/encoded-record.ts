@@ -4,6 +4,7 @@ import type { CustomPatterns } from "./custom-patterns.ts";
 import type { KeyGlobs } from "./key-globs.ts";
 import { IDENTIFIER_BYTES } from "./rules.ts";
 import type { Scanner } from "./scanner.ts";
+import { hasSuperseded, type MessageKind } from "./superseded.ts";
 
 /** Wire types of protobuf (protobuf.dev/programming-guides/encoding). */
 const VARINT = 0;
@@ -34,6 +35,8 @@ const INTEGER = 3;
 const DOUBLE = 4;
 const LIST = 5;
 const MAP = 6;
+/** Of a list and of a map. */
+const ENTRIES = 1;
 
 /** What is nested deeper cannot be decoded (`DEPTH_MAX` of the gateway), so that it could not be redacted. */
 const DEPTH_MAX = 100;
@@ -52,8 +55,8 @@ export interface EncodedRecordParts {
   readonly findsCards: boolean;
 }
 
-/** Which parts of a record certainly contain a secret. */
-export interface CertainParts {
+/** Says of each part of a record whether it is as it was sent. */
+export interface UnchangedParts {
   readonly record: boolean;
   readonly resource: boolean;
   readonly scope: boolean;
@@ -114,13 +117,19 @@ export class EncodedRecord {
     return this.#recordVerdict + this.#resourceVerdict + this.#scopeVerdict > 0;
   }
 
-  /** Which parts of the record that was scanned last certainly contain a secret. */
-  get certain(): CertainParts {
-    return {
-      record: this.#recordVerdict === CERTAIN,
-      resource: this.#resourceVerdict === CERTAIN,
-      scope: this.#scopeVerdict === CERTAIN,
-    };
+  /**
+   * Returns whether parts of the record that was scanned last contain a secret although its redaction has not changed them:
+   * it is in what only the bytes have, such as the first of two values of a repeated key, and would be passed on with them.
+   */
+  hasHidden(view: RecordView, unchanged: UnchangedParts): boolean {
+    const { bytes, start, end } = view.message();
+    const resource = view.resourceBytes();
+    const scope = view.scopeBytes();
+    return (
+      (unchanged.record && isHiding(this.#recordVerdict, "record", bytes.subarray(start, end))) ||
+      (unchanged.resource && isHiding(this.#resourceVerdict, "resource", resource)) ||
+      (unchanged.scope && isHiding(this.#scopeVerdict, "scope", scope))
+    );
   }
 
   #record(bytes: Uint8Array, start: number, end: number): Verdict {
@@ -175,28 +184,49 @@ export class EncodedRecord {
     throw new Error("there is a secret in an unknown field, which cannot be redacted");
   }
 
-  /** Scans a KeyValue. */
+  /** Scans a KeyValue. The last key and the last value count, but the others would be passed on with them. */
   #entry(start: number, end: number, depth: number, isTopLevel: boolean): Verdict {
     let keyStart = 0;
     let keyEnd = 0;
     let valueStart = 0;
     let valueEnd = 0;
+    let verdict: Verdict = NONE;
     this.#position = start;
     while (this.#position < end) {
       if (!this.#field(end)) return POSSIBLE;
-      if (this.#type === LENGTH && this.#number === KEY) {
-        keyStart = this.#start;
-        keyEnd = this.#end;
-      } else if (this.#type === LENGTH && this.#number === KEY_VALUE) {
+      if (this.#type !== LENGTH) continue;
+      const after = this.#position;
+      if (this.#number === KEY_VALUE) {
+        const before = { start: valueStart, end: valueEnd };
         valueStart = this.#start;
         valueEnd = this.#end;
+        if (before.end !== 0)
+          verdict = worse(verdict, this.#value(before.start, before.end, depth));
+      } else {
+        const isKey = this.#number === KEY;
+        if (isKey) {
+          keyStart = this.#start;
+          keyEnd = this.#end;
+        }
+        verdict = worse(verdict, this.#text(this.#start, this.#end));
+        if (isKey && this.#isKey(keyStart, keyEnd, Infinity)) verdict = worse(verdict, POSSIBLE);
       }
+      this.#position = after;
     }
-    const verdict = this.#text(keyStart, keyEnd);
     if (verdict !== NONE) return verdict;
-    if (this.#isKey(keyStart, keyEnd, Infinity)) return POSSIBLE;
-    if (isTopLevel && this.#isExempt(keyStart, keyEnd)) return NONE;
+    if (isTopLevel && this.#isExempt(keyStart, keyEnd) && !this.#isNested(valueStart, valueEnd)) {
+      return NONE;
+    }
     return this.#value(valueStart, valueEnd, depth);
+  }
+
+  /** Returns whether an AnyValue is anything but one text, number or byte array. */
+  #isNested(start: number, end: number): boolean {
+    this.#position = start;
+    if (start === end) return false;
+    return (
+      !this.#field(end) || this.#position !== end || this.#number === LIST || this.#number === MAP
+    );
   }
 
   #isExempt(start: number, end: number): boolean {
@@ -268,9 +298,12 @@ export class EncodedRecord {
       if (!this.#field(end)) return POSSIBLE;
       if (this.#type !== LENGTH) continue;
       const after = this.#position;
-      const entry = isMap
-        ? this.#entry(this.#start, this.#end, depth, false)
-        : this.#value(this.#start, this.#end, depth);
+      const entry =
+        this.#number !== ENTRIES
+          ? this.#text(this.#start, this.#end)
+          : isMap
+            ? this.#entry(this.#start, this.#end, depth, false)
+            : this.#value(this.#start, this.#end, depth);
       verdict = worse(verdict, entry);
       this.#position = after;
     }
@@ -377,6 +410,11 @@ export class EncodedRecord {
     }
     return BigInt.asIntN(64, value);
   }
+}
+
+/** A secret that is only possible may be none, if nothing could be hidden. */
+function isHiding(verdict: Verdict, part: MessageKind, bytes: Uint8Array): boolean {
+  return verdict === CERTAIN || (verdict === POSSIBLE && hasSuperseded(bytes, part));
 }
 
 function worse(one: Verdict, other: Verdict): Verdict {

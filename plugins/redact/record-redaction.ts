@@ -132,7 +132,7 @@ export class RecordRedaction {
         key === secretValue || this.#keys.matches(key) || this.#keys.matchesPath(inner);
       const redacted = isSecret
         ? this.#secret(value)
-        : isExempt(key)
+        : isExempt(key) && !isNested(value)
           ? value
           : this.#value(value, inner);
       const newKey = this.#text(key);
@@ -177,6 +177,10 @@ export class RecordRedaction {
     });
     return isChanged ? redacted : list;
   }
+}
+
+function isNested(value: Value): boolean {
+  return value instanceof Map || Array.isArray(value);
 }
 
 /** Returns whether an argument of a command line takes the next one as its value. */

@@ -61,6 +61,7 @@ export class RunningProcessors {
       id,
       processor,
       onError: component.onError ?? (definition.failsClosed === true ? "fail" : undefined),
+      failsClosed: definition.failsClosed,
       counters: new Counters(),
       lastError: undefined,
       failed: (error) => host.log.error("A record could not be processed.", error),

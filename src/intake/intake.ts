@@ -269,26 +269,26 @@ export class RecordIntake implements Intake {
     const protobuf = form.toProtobuf ? yield* form.toProtobuf(body, findings) : body;
     const isJson = form.toProtobuf !== undefined;
     const { sender } = request;
-    return yield* processRequest(
-      protobuf,
-      this.#loggers,
-      isJson ? undefined : findings,
-      (view, insert) => {
-        const emitted: Emitted[] = [];
-        this.#emitted = emitted;
-        const result = this.#process(view, sender, processors);
-        this.#emitted = undefined;
-        for (const one of emitted) {
-          const stored = this.#processEmitted(one, sender);
-          if (stored === undefined) continue;
-          insert(stored);
-          request.inserted++;
-        }
-        if (typeof result === "string" || !("status" in result)) return result;
-        request.add(result);
-        return undefined;
-      },
-    );
+    const options = {
+      loggers: this.#loggers,
+      removesUnread: processors.some(({ failsClosed }) => failsClosed === true),
+      findings: isJson ? undefined : findings,
+    };
+    return yield* processRequest(protobuf, options, (view, insert) => {
+      const emitted: Emitted[] = [];
+      this.#emitted = emitted;
+      const result = this.#process(view, sender, processors);
+      this.#emitted = undefined;
+      for (const one of emitted) {
+        const stored = this.#processEmitted(one, sender);
+        if (stored === undefined) continue;
+        insert(stored);
+        request.inserted++;
+      }
+      if (typeof result === "string" || !("status" in result)) return result;
+      request.add(result);
+      return undefined;
+    });
   }
 
   /**

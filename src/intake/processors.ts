@@ -13,6 +13,8 @@ export interface RunningProcessor {
   readonly processor: Processor;
   /** What happens to a record that it fails on. Default: `fail` for audit events, `keep` for system logs. */
   readonly onError?: OnError | undefined;
+  /** Whether nothing may be stored that it did not get to see. */
+  readonly failsClosed?: boolean | undefined;
   readonly counters: Counters;
   /** The error of the newest record; undefined if that one was processed. */
   lastError: string | undefined;

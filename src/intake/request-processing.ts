@@ -5,6 +5,7 @@ import { ProtobufDecoder } from "../otlp/decode.ts";
 import { changedRecord } from "../otlp/changed-record.ts";
 import { buildRequest, type EncodedRecord } from "../otlp/encode.ts";
 import { asRejection, type RequestFindings } from "../otlp/findings.ts";
+import { readableRequest } from "../otlp/readable-request.ts";
 import { RequestIndex } from "../otlp/request-index.ts";
 import { PART_VALUES_MAX, STEP_BYTES, type Steps } from "../otlp/request-limits.ts";
 import { ScannedRecord } from "../otlp/scanned-record.ts";
@@ -20,24 +21,36 @@ export type Decide = (
   insert: (record: EncodedRecord) => void,
 ) => "unchanged" | ProcessedRecord | undefined;
 
+export interface ProcessOptions {
+  readonly loggers: LoggerNames;
+  /** Whether what no processor gets to see is removed: unknown and superseded fields around the records. */
+  readonly removesUnread: boolean;
+  /** What the sender should know about the records of a changed request is added. */
+  readonly findings: RequestFindings | undefined;
+}
+
 /**
  * Runs the records of an ExportLogsServiceRequest through `decide`, in order of time, and returns the request with what it
- * decided: the same bytes if that is nothing. Records that stay unchanged keep their bytes in any case. What the sender should
- * know about the records of a changed request is added to `findings`.
+ * decided: the same bytes if that is nothing. Records that stay unchanged keep their bytes in any case.
  * @throws TailgateError OTLP_UNDECODABLE
  */
 export function* processRequest(
-  body: Uint8Array,
-  loggers: LoggerNames,
-  findings: RequestFindings | undefined,
+  given: Uint8Array,
+  { loggers, removesUnread, findings }: ProcessOptions,
   decide: Decide,
 ): Steps<Uint8Array> {
   try {
-    const index = yield* RequestIndex.inSteps(body, { isExact: true, isReceived: true });
+    let body = given;
+    let index = yield* RequestIndex.inSteps(body, { isExact: true, isReceived: true });
+    if (removesUnread && index.hasUnread && index.length > 0) {
+      body = readableRequest(index.reader.bytes);
+      index = yield* RequestIndex.inSteps(body, { isExact: true, isReceived: true });
+    }
     const request = new ProtobufOrigin(index.reader.bytes, index.length);
     const changes = yield* decideInSteps(index, request, loggers, decide);
-    if (changes.size === 0) return body;
+    if (changes.size === 0 && body === given) return body;
     if (findings !== undefined) noteFindings(index, findings);
+    if (changes.size === 0) return body;
     return yield* assemble(request, changes);
   } catch (error) {
     throw asRejection(error);

@@ -76,6 +76,8 @@ export class RequestIndex {
   readonly scopeLogs: number[] = [];
   /** The number of unknown fields, apart from those in a record, a resource or a scope. */
   unknownFields = 0;
+  /** True if there is a resource or a scope that another one supersedes, or records in a deprecated field beside others. */
+  #hasSuperseded = false;
   /** True if a ResourceLogs has records in the deprecated field only. */
   #hasLegacyLogs = false;
   /** True if the times are surely those that {@link ScannedRecord} reads. */
@@ -108,6 +110,11 @@ export class RequestIndex {
     // Stored requests were migrated when they were received.
     if (!index.#hasLegacyLogs || options.isReceived !== true) return index;
     return yield* RequestIndex.inSteps(migratedRequest(body), options);
+  }
+
+  /** Whether there are bytes around the records that are stored with them, and that nobody reads. */
+  get hasUnread(): boolean {
+    return this.#hasSuperseded || this.unknownFields > 0;
   }
 
   get memory(): Int32Array {
@@ -203,6 +210,7 @@ export class RequestIndex {
       const tag = reader.field(end);
       switch (tag) {
         case RESOURCE_LOGS_RESOURCE:
+          if (this.resources[resource + 1] !== 0) this.#hasSuperseded = true;
           this.resources[resource] = reader.start;
           this.resources[resource + 1] = reader.end;
           this.#checkPart(reader.start, reader.end);
@@ -222,7 +230,9 @@ export class RequestIndex {
       this.#budget.add(reader.position);
       if (this.#isStep()) yield;
     }
-    if (hasLegacyLogs && this.scopes.length === firstScope) this.#hasLegacyLogs = true;
+    if (!hasLegacyLogs) return;
+    if (this.scopes.length === firstScope) this.#hasLegacyLogs = true;
+    else this.#hasSuperseded = true;
   }
 
   *#scopeLogs(start: number, end: number, resource: number): Steps<void> {
@@ -235,6 +245,7 @@ export class RequestIndex {
       const tag = reader.field(end);
       switch (tag) {
         case SCOPE_LOGS_SCOPE:
+          if (this.scopes[scope + 1] !== 0) this.#hasSuperseded = true;
           this.scopes[scope] = reader.start;
           this.scopes[scope + 1] = reader.end;
           this.#checkPart(reader.start, reader.end);

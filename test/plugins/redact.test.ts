@@ -159,10 +159,14 @@ test("a secret that was logged in this process is nowhere, and its audit event h
   expect(leaks).toEqual([]);
 });
 
-/** A length-delimited field of protobuf. */
-function field(number: number, content: string | Uint8Array): Buffer {
-  const bytes = Buffer.from(content as string);
-  return Buffer.concat([Buffer.from([8 * number + 2, bytes.length]), bytes]);
+/** A length-delimited field of protobuf, which may be repeated, unknown or superseded. */
+function field(number: number, ...content: readonly (string | Uint8Array)[]): Buffer {
+  const bytes = Buffer.concat(content.map((part) => Buffer.from(part as string)));
+  return Buffer.concat([Buffer.from([number * 8 + 2]), length(bytes.length), bytes]);
+}
+
+function length(bytes: number): Buffer {
+  return bytes < 128 ? Buffer.from([bytes]) : Buffer.from([(bytes & 127) | 128, bytes >> 7]);
 }
 
 test.each([
@@ -191,4 +195,92 @@ test("redacted secrets are counted by rule and action", async () => {
   expect(counts).toHaveLength(9);
   for (const line of counts)
     expect(line).toMatch(/rule="[a-z_]+".*action="mask".* [1-9]\d*$|action="mask".*rule=/);
+});
+
+const textValue = (value: string): Buffer => field(1, value);
+const entry = (key: string, value: string | Uint8Array): Buffer =>
+  field(1, field(1, key), field(2, typeof value === "string" ? textValue(value) : value));
+const attribute = (key: string, value: string | Uint8Array): Buffer =>
+  field(6, entry(key, value).subarray(2));
+const map = (...entries: readonly Uint8Array[]): Buffer => field(6, ...entries);
+const logRecord = (...fields: readonly Uint8Array[]): Buffer => field(2, ...fields);
+const scopeLogsOf = (...fields: readonly Uint8Array[]): Buffer => field(2, ...fields);
+const resourceLogsOf = (...fields: readonly Uint8Array[]): Buffer => field(1, ...fields);
+const logs = (...fields: readonly Uint8Array[]): Buffer =>
+  resourceLogsOf(scopeLogsOf(logRecord(...fields)));
+
+test("a secret that protobuf hides is nowhere", async () => {
+  const keyed = (secret: string): Buffer => map(entry("password", secret));
+  const plain = (secret: string): string => `password=${secret}`;
+  const fine = field(5, textValue("fine"));
+  const forms: Record<string, (secret: string) => Uint8Array> = {
+    "superseded body": (secret) => logs(field(5, textValue(plain(secret))), fine),
+    "superseded body with a key": (secret) => logs(field(5, keyed(secret)), fine),
+    "superseded attribute": (secret) =>
+      logs(fine, attribute("password", secret), attribute("password", "")),
+    "superseded nested attribute": (secret) =>
+      logs(fine, attribute("a", keyed(secret)), attribute("a", "b")),
+    "superseded value": (secret) =>
+      logs(
+        fine,
+        field(6, field(1, "a"), field(2, textValue(plain(secret))), field(2, textValue("b"))),
+      ),
+    "superseded value of a key": (secret) =>
+      logs(fine, field(6, field(1, "password"), field(2, textValue(secret)), field(2))),
+    "superseded key": (secret) =>
+      logs(fine, field(6, field(1, plain(secret)), field(1, "a"), field(2, textValue("b")))),
+    "superseded content of a value": (secret) =>
+      logs(fine, attribute("a", Buffer.concat([keyed(secret), textValue("b")]))),
+    "unknown field of a record": (secret) => logs(fine, field(15, plain(secret))),
+    "unknown field of an attribute": (secret) =>
+      logs(fine, field(6, field(1, "a"), field(2, textValue("b")), field(9, plain(secret)))),
+    "unknown field of a list": (secret) =>
+      logs(fine, attribute("a", field(5, field(1, textValue("b")), field(9, plain(secret))))),
+    "map of an identifier": (secret) => logs(fine, attribute("instance_id", keyed(secret))),
+    "superseded resource": (secret) =>
+      resourceLogsOf(field(1, entry("password", secret)), field(1), scopeLogsOf(logRecord(fine))),
+    "superseded attribute of a resource": (secret) =>
+      resourceLogsOf(
+        field(1, entry("password", secret), entry("password", "")),
+        scopeLogsOf(logRecord(fine)),
+      ),
+    "unknown field of a resource": (secret) =>
+      resourceLogsOf(field(1, field(9, plain(secret))), scopeLogsOf(logRecord(fine))),
+    "superseded scope": (secret) =>
+      resourceLogsOf(
+        scopeLogsOf(
+          field(1, field(3, entry("password", secret).subarray(2))),
+          field(1),
+          logRecord(fine),
+        ),
+      ),
+    "superseded legacy logs": (secret) =>
+      resourceLogsOf(
+        scopeLogsOf(logRecord(fine)),
+        Buffer.from([0xc2, 0x3e]),
+        field(0, field(2, field(5, textValue(plain(secret))))).subarray(1),
+      ),
+    "unknown field beside the scope": (secret) =>
+      resourceLogsOf(scopeLogsOf(logRecord(fine), field(9, plain(secret)))),
+    "unknown field beside the resource": (secret) =>
+      resourceLogsOf(scopeLogsOf(logRecord(fine)), field(9, plain(secret))),
+    "unknown field of the request": (secret) =>
+      Buffer.concat([logs(fine), field(9, plain(secret))]),
+  };
+  const names = Object.keys(forms);
+  const refused: string[] = [];
+  for (const [index, name] of names.entries()) {
+    const answer = await post("/v1/logs", forms[name]!(`hidden${index}Secret`), PROTOBUF_TYPE);
+    if (answer !== "") refused.push(name);
+  }
+  // What is around the records is removed; records themselves are refused.
+  expect(refused).not.toContain("superseded resource");
+  expect(refused).not.toContain("unknown field of the request");
+  const places = [...(await everything())];
+  const leaks = names.flatMap((name, index) =>
+    places
+      .filter(([, content]) => content.includes(`hidden${index}Secret`))
+      .map(([place]) => `${name}: ${place}`),
+  );
+  expect(leaks).toEqual([]);
 });

@@ -96,7 +96,7 @@ const CODES = {
   },
   RECORDS_LOST: {
     exitCode: 1,
-    fix: "The output has their lines. Check whether the gateway runs, its address (--endpoint or OTEL_EXPORTER_OTLP_ENDPOINT) and the token (TAILGATE_TOKEN).",
+    fix: "Their lines were printed, unless --quiet is set. Check whether the gateway runs, its address (--endpoint or OTEL_EXPORTER_OTLP_ENDPOINT) and the token (TAILGATE_TOKEN).",
   },
   INPUT_FAILED: {
     exitCode: 1,

@@ -68,6 +68,21 @@ test("a gateway of its own serves what has arrived after the input has ended", a
   expect(await program.ended).toBe(0);
 });
 
+test("the flags of run apply to a gateway of its own, which has a console with --quiet", async () => {
+  const workspace = await Workspace.create({
+    "own.yaml": "port: 0\nreceivers: {}\nlog_dir: logs\n",
+  });
+  onTestFinished(() => workspace[Symbol.asyncDispose]());
+  const flags = "--config own.yaml --host 127.0.0.2 --log-level DEBUG --level DEBUG --quiet";
+  const command = `echo detail | "${process.execPath}" "${MAIN}" pipe --serve ${flags}`;
+  await using program = new Pipeline(command, { cwd: workspace.directory });
+  await program.untilStderr(/listening on http:\/\/127\.0\.0\.2:/);
+  await program.untilStderr(/ - pipe - DEBUG - detail\n/);
+  program.signal("SIGTERM");
+  await program.ended;
+  expect(program.stdout).toBe("");
+});
+
 test("records wait for a gateway that was killed, and arrive once each", async () => {
   await using killed = await GatewayProcess.start(CONFIG);
   const endpoint = await killed.endpoint("OTLP/HTTP");

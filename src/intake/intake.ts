@@ -76,6 +76,11 @@ export interface RejectedRecord {
   readonly reason?: string;
 }
 
+type ProcessOutcome =
+  | "unchanged"
+  | ProcessedRecord
+  | Exclude<IntakeOutcome, { status: "accepted" }>;
+
 const ACCEPTED: IntakeOutcome = { status: "accepted", event: undefined };
 const FILTERED = { status: "filtered" } as const;
 
@@ -252,11 +257,17 @@ export class RecordIntake implements Intake {
     const findings = new RequestFindings();
     const request = new ReceivedRecords(sender);
     const work = this.#processInSteps(body, form, request, findings);
-    const processed =
-      firstTurn(work) ?? (await this.#large.add(body.length, () => this.#large.inTurns(work)));
-    this.#countMalformed(findings);
-    const left = processed === body ? PROTOBUF_FORM : PROCESSED_FORM;
-    return withFindings(await this.#encodedRequest(processed, left, sender, request), findings);
+    try {
+      const processed =
+        firstTurn(work) ?? (await this.#large.add(body.length, () => this.#large.inTurns(work)));
+      this.#countMalformed(findings);
+      const left = processed === body ? PROTOBUF_FORM : PROCESSED_FORM;
+      return withFindings(await this.#encodedRequest(processed, left, sender, request), findings);
+    } catch (error) {
+      // What processors have emitted stands for records of other requests.
+      for (const one of request.takeInserted()) this.#acceptEmitted(one);
+      throw error;
+    }
   }
 
   *#processInSteps(
@@ -277,13 +288,17 @@ export class RecordIntake implements Intake {
     return yield* processRequest(protobuf, options, (view, insert) => {
       const emitted: Emitted[] = [];
       this.#emitted = emitted;
-      const result = this.#process(view, sender, processors);
-      this.#emitted = undefined;
-      for (const one of emitted) {
-        const stored = this.#processEmitted(one, sender);
-        if (stored === undefined) continue;
-        insert(stored);
-        request.inserted++;
+      let result: ProcessOutcome;
+      try {
+        result = this.#process(view, sender, processors);
+      } finally {
+        this.#emitted = undefined;
+        for (const one of emitted) {
+          const processed = this.#processEmitted(one, sender);
+          if (processed === undefined) continue;
+          insert(processed.stored);
+          request.inserted.push(processed);
+        }
       }
       if (typeof result === "string" || !("status" in result)) return result;
       request.add(result);
@@ -298,7 +313,7 @@ export class RecordIntake implements Intake {
   #processEmitted(
     { record, processors }: Emitted,
     { maySendSystemLogs }: Sender,
-  ): EncodedRecord | undefined {
+  ): ProcessedEmitted | undefined {
     let stored: EncodedRecord;
     let left = record;
     try {
@@ -310,11 +325,15 @@ export class RecordIntake implements Intake {
       this.#rejectUnencodable(error, false);
       return undefined;
     }
-    const parts = partsOfRecord(left);
-    if (maySendSystemLogs && !isAuditRecord(parts, this.#loggers)) return stored;
+    const processed = { parts: partsOfRecord(left), stored };
+    if (maySendSystemLogs && !isAuditRecord(processed.parts, this.#loggers)) return processed;
+    this.#acceptEmitted(processed);
+    return undefined;
+  }
+
+  #acceptEmitted({ parts, stored }: ProcessedEmitted): void {
     this.#encode(parts, originOfEncoded(stored, false), this.#feed.encoderFor(parts), false);
     void this.#feed.schedule();
-    return undefined;
   }
 
   /** Accepts a request without processors; `request` knows what became of its other records. */
@@ -447,7 +466,7 @@ export class RecordIntake implements Intake {
     view: RequestView,
     sender: Sender,
     processors: readonly RunningProcessor[],
-  ): "unchanged" | ProcessedRecord | Exclude<IntakeOutcome, { status: "accepted" }> {
+  ): ProcessOutcome {
     if (sender.lack !== "" && !permits(sender, view.type() === "audit_log")) {
       return this.#forbid(sender);
     }
@@ -566,6 +585,12 @@ interface ProcessOptions {
   readonly wantsReceipt?: boolean;
 }
 
+/** A record of a processor's own that has passed the others. */
+interface ProcessedEmitted {
+  readonly parts: RecordParts;
+  readonly stored: EncodedRecord;
+}
+
 function permits({ maySendAuditEvents, maySendSystemLogs }: Sender, isAudit: boolean): boolean {
   return isAudit ? maySendAuditEvents : maySendSystemLogs;
 }
@@ -602,8 +627,8 @@ function firstTurn<Result>(steps: Steps<Result>): Result | undefined {
 class ReceivedRecords {
   readonly sender: Sender;
   readonly #reasons: string[] = [];
-  /** The number of records that processors have inserted, which the sender did not send. */
-  inserted = 0;
+  /** What processors have inserted, which the sender did not send. */
+  inserted: ProcessedEmitted[] = [];
   #forbidden = 0;
   #others = 0;
 
@@ -619,8 +644,15 @@ class ReceivedRecords {
   }
 
   addCounts({ accepted, filtered, forbidden }: RequestCounts): void {
-    this.#others += accepted + filtered - this.inserted;
+    this.#others += accepted + filtered - this.takeInserted().length;
     this.#forbidden += forbidden;
+  }
+
+  /** Returns what was inserted and is not encoded yet. */
+  takeInserted(): readonly ProcessedEmitted[] {
+    const { inserted } = this;
+    this.inserted = [];
+    return inserted;
   }
 
   /** @throws TailgateError FORBIDDEN if the sender may send none of the records. */

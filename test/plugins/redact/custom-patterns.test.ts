@@ -15,7 +15,7 @@ async function open(options: object): Promise<(given: Value, key?: string) => Va
 }
 
 test("patterns find what JavaScript's do, in texts of any length and with any characters", async () => {
-  const custom = { word: "[a-z]+[0-9]{3}", mark: "é{2,5}|🚀x" };
+  const custom = { word: "[a-z]+[0-9]{3}", mark: "é{2,5}|🚀" };
   const run = await open({ keys: [], patterns: [], custom });
   const part = fc.constantFrom(
     "ab",
@@ -31,7 +31,7 @@ test("patterns find what JavaScript's do, in texts of any length and with any ch
     fc.property(fc.array(part, { maxLength: 8 }), (parts) => {
       const text = parts.join("");
       const expected = text.replaceAll(
-        /\[REDACTED:a12\]|(?<word>[a-z]+[0-9]{3})|(?:é{2,5}|🚀x)/gu,
+        /\[REDACTED:a12\]|(?<word>[a-z]+[0-9]{3})|(?:é{2,5}|🚀)/gu,
         (match, word?: string) => {
           if (match.startsWith("[")) return match;
           return word === undefined ? "[REDACTED:mark]" : "[REDACTED:word]";

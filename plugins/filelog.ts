@@ -2,9 +2,9 @@
 
 import { defineReceiver, lineParser, z, type LineKeys, type LineParser } from "tailgate/plugin";
 import { Delivery, type ReadEvent } from "./filelog/delivery.ts";
-import type { StartsEvent } from "./filelog/event-assembler.ts";
 import type { FollowContext } from "./filelog/followed-file.ts";
 import { Follower } from "./filelog/follower.ts";
+import { lineStart } from "./filelog/line-start.ts";
 import { isMadroxFile, madroxEvents, MadroxReader } from "./filelog/madrox.ts";
 import { OwnFiles } from "./filelog/own-files.ts";
 import { Positions } from "./filelog/position.ts";
@@ -18,97 +18,110 @@ const READS_MAX = 16;
 
 const keys = z.array(z.string().min(1)).min(1).optional();
 
-const options = z.strictObject({
-  include: z
-    .array(z.string().min(1))
-    .min(1)
-    .describe("Paths of the files, with the wildcards `*`, `?`, `**`, `[abc]` and `{a,b}`."),
-  exclude: z
-    .array(z.string().min(1))
-    .default([])
-    .describe("Paths of files that are not followed although `include` matches them."),
-  start_at: z
-    .enum(["beginning", "end"])
-    .optional()
-    .describe(
-      "Where to start in the files that are there when the receiver starts for the first time; files that appear later are read from their beginning. Default: `beginning` if `format` is `madrox`, else `end`.",
+const options = z
+  .strictObject({
+    include: z
+      .array(z.string().min(1))
+      .min(1)
+      .describe("Paths of the files, with the wildcards `*`, `?`, `**`, `[abc]` and `{a,b}`."),
+    exclude: z
+      .array(z.string().min(1))
+      .default([])
+      .describe("Paths of files that are not followed although `include` matches them."),
+    start_at: z
+      .enum(["beginning", "end"])
+      .optional()
+      .describe(
+        "Where to start in the files that are there when the receiver starts for the first time; files that appear later are read from their beginning. Default: `beginning` if `format` is `madrox`, else `end`.",
+      ),
+    format: z
+      .enum(["auto", "json", "logfmt", "text", "madrox"])
+      .default("auto")
+      .describe(
+        "What the lines are: with `auto`, each line tells. `madrox` imports the log directory of Madrox.",
+      ),
+    time_keys: keys.describe(
+      "The fields of JSON and logfmt with the time. Default: those of the usual libraries.",
     ),
-  format: z
-    .enum(["auto", "json", "logfmt", "text", "madrox"])
-    .default("auto")
-    .describe(
-      "What the lines are: with `auto`, each line tells. `madrox` imports the log directory of Madrox.",
-    ),
-  time_keys: keys.describe(
-    "The fields of JSON and logfmt with the time. Default: those of the usual libraries.",
-  ),
-  level_keys: keys.describe("The fields with the level, likewise."),
-  logger_keys: keys.describe("The fields with the logger's name, likewise."),
-  message_keys: keys.describe("The fields with the message, likewise."),
-  time_zone: z
-    .string()
-    .default("local")
-    .refine(isTimeZone, "expected local, UTC, an offset such as +02:00, or a name of the IANA")
-    .describe(
-      "The zone of times without one: `local`, `UTC`, an offset such as `+02:00`, or a name such as `Europe/Berlin`.",
-    ),
-  multiline: z
-    .enum(["none", "time", "unindented"])
-    .default("none")
-    .describe(
-      "Where a record starts: at each line (`none`), at lines that start with a time (`time`), or at lines that do not start with white space (`unindented`).",
-    ),
-  logger: z
-    .string()
-    .min(1)
-    .optional()
-    .describe(
-      "The logger of lines that do not name one. Default: the name of the file without its extension.",
-    ),
-  include_file_name: z
-    .boolean()
-    .default(true)
-    .describe("Whether records get the attribute `log.file.name`."),
-  include_file_path: z
-    .boolean()
-    .default(false)
-    .describe("Whether records get the attribute `log.file.path`."),
-  poll_interval_seconds: z
-    .number()
-    .min(0.05)
-    .max(3600)
-    .default(1)
-    .describe(
-      "How often to look for new files and changes, in seconds. Where the system reports changes, they are read at once.",
-    ),
-  force_flush_seconds: z
-    .number()
-    .min(0)
-    .max(3600)
-    .default(1)
-    .describe(
-      "How long a record waits for further lines that belong to it, in seconds, if `multiline` is set.",
-    ),
-  max_log_bytes: z
-    .int()
-    .min(1024)
-    .max(64 << 20)
-    .default(1 << 20)
-    .describe("Maximum size of a record, in bytes. What is longer is cut off and counted."),
-  fingerprint_bytes: z
-    .int()
-    .min(16)
-    .max(64 << 10)
-    .default(1000)
-    .describe(
-      "So many bytes from the beginning of a file, and before the position in it, tell whether it is still the same file.",
-    ),
-  max_concurrent_files: z
-    .int()
-    .min(1)
-    .default(1024)
-    .describe("Maximum number of files that are followed at a time."),
-});
+    level_keys: keys.describe("The fields with the level, likewise."),
+    logger_keys: keys.describe("The fields with the logger's name, likewise."),
+    message_keys: keys.describe("The fields with the message, likewise."),
+    time_zone: z
+      .string()
+      .default("local")
+      .refine(isTimeZone, "expected local, UTC, an offset such as +02:00, or a name of the IANA")
+      .describe(
+        "The zone of times without one: `local`, `UTC`, an offset such as `+02:00`, or a name such as `Europe/Berlin`.",
+      ),
+    multiline: z
+      .enum(["none", "time", "unindented"])
+      .default("none")
+      .describe(
+        "Where a record starts: at each line (`none`), at lines that start with a time (`time`), or at lines that do not start with white space (`unindented`).",
+      ),
+    line_start_pattern: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        "A regular expression for the beginning of lines that start a record, in the syntax of RE2. Instead of `multiline`.",
+      ),
+    logger: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(
+        "The logger of lines that do not name one. Default: the name of the file without its extension.",
+      ),
+    include_file_name: z
+      .boolean()
+      .default(true)
+      .describe("Whether records get the attribute `log.file.name`."),
+    include_file_path: z
+      .boolean()
+      .default(false)
+      .describe("Whether records get the attribute `log.file.path`."),
+    poll_interval_seconds: z
+      .number()
+      .min(0.05)
+      .max(3600)
+      .default(1)
+      .describe(
+        "How often to look for new files and changes, in seconds. Where the system reports changes, they are read at once.",
+      ),
+    force_flush_seconds: z
+      .number()
+      .min(0)
+      .max(3600)
+      .default(1)
+      .describe(
+        "How long a record waits for further lines that belong to it, in seconds, if `multiline` or `line_start_pattern` is set.",
+      ),
+    max_log_bytes: z
+      .int()
+      .min(1024)
+      .max(64 << 20)
+      .default(1 << 20)
+      .describe("Maximum size of a record, in bytes. What is longer is cut off and counted."),
+    fingerprint_bytes: z
+      .int()
+      .min(16)
+      .max(64 << 10)
+      .default(1000)
+      .describe(
+        "So many bytes from the beginning of a file, and before the position in it, tell whether it is still the same file.",
+      ),
+    max_concurrent_files: z
+      .int()
+      .min(1)
+      .default(1024)
+      .describe("Maximum number of files that are followed at a time."),
+  })
+  .superRefine(({ multiline, line_start_pattern: pattern }, context) => {
+    if (pattern === undefined || multiline === "none") return;
+    const message = "set either multiline or line_start_pattern, not both";
+    context.addIssue({ code: "custom", path: ["line_start_pattern"], message });
+  });
 
 type Options = z.output<typeof options>;
 
@@ -117,9 +130,14 @@ export default defineReceiver({
   description:
     "Follows log files through rotations and restarts: JSON, logfmt, plain text, and the files of Madrox.",
   options,
+  plan: async (given) => {
+    await lineStart(given, createParser(given));
+    return {};
+  },
   async open(given, host) {
     const isMadrox = given.format === "madrox";
     const parser = createParser(given);
+    const startsEvent = await lineStart(given, parser);
     const closing = new AbortController();
     const countLines = host.metrics.counter("lines", "Lines that were read from files.");
     const countBytes = host.metrics.counter("read_bytes", "Bytes that were read from files.");
@@ -154,7 +172,7 @@ export default defineReceiver({
       optionsOf: (path) => ({
         maxLogBytes: given.max_log_bytes,
         fingerprintBytes: given.fingerprint_bytes,
-        startsEvent: isMadrox ? madroxEvents(path) : EVENT_STARTS[given.multiline](parser),
+        startsEvent: isMadrox ? madroxEvents(path) : startsEvent,
       }),
     };
     const follower = new Follower(
@@ -211,14 +229,6 @@ function createParser(given: Options): LineParser {
     timeZone: given.time_zone,
   });
 }
-
-const EVENT_STARTS: Readonly<
-  Record<Options["multiline"], (parser: LineParser) => StartsEvent | undefined>
-> = {
-  none: () => undefined,
-  time: (parser) => parser.startsWithTime,
-  unindented: () => (line) => line !== "" && line.trimStart() === line,
-};
 
 function readerOf(given: Options, parser: LineParser): ReadEvent {
   if (given.format === "madrox") {

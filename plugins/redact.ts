@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import {
   defineProcessor,
   z,
@@ -134,7 +135,8 @@ export default defineProcessor({
   plan: async (given) => {
     await readHashKey(given);
     await CustomPatterns.compile(given.custom);
-    return {};
+    const { hash_key_file: file } = given;
+    return file === undefined ? {} : { files: [resolve(file)] };
   },
   open(given, host) {
     const count = host.metrics.counter(

@@ -99,7 +99,7 @@ export function signalNotes(settings: SignalSettings): string[] {
 function describe(signal: SignalName, given: Policy = "discard"): string {
   if (given === "discard") return `${signal} are accepted and discarded`;
   if (given === "reject") return `${signal} are rejected`;
-  return `${signal} are passed on to ${requestUrl(given.pass_on_to).name}`;
+  return `${signal} are passed on to ${requestUrl(given.pass_on_to).name}, past the processors`;
 }
 
 /** A request with traces or metrics, as it was sent. */

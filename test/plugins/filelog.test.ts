@@ -1,5 +1,6 @@
 import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { expect, test, vi } from "vitest";
+import filelog from "../../plugins/filelog.ts";
 import { TestFollower } from "./filelog/follower.ts";
 
 const POLL = { interval: 5, timeout: 10_000 };
@@ -89,6 +90,20 @@ test("joins the lines of a record, and cuts off what is too long", async () => {
   expect(follower.metric("truncated_bytes")).toBe(1001);
   expect(follower.metric("open_files")).toBe(1);
   expect(follower.metric("lag_bytes")).toBe(0);
+});
+
+test("a pattern tells where records start, and one that cannot be used is rejected", async () => {
+  const pattern = { line_start_pattern: String.raw`\[\d+\] `, start_at: "beginning" };
+  const follower = await TestFollower.create(["app.log"], { ...pattern, force_flush_seconds: 0 });
+  follower.append("app.log", "[1] one\n[x] more\n\n  and more\n[22] two\n");
+  await follower.start();
+  await vi.waitFor(() => expect(follower.bodies).toHaveLength(2), POLL);
+  expect(follower.bodies).toEqual(["[1] one\n[x] more\n\n  and more", "[22] two"]);
+  const given = { include: ["x"], line_start_pattern: "(?=x)" };
+  const options = filelog.options.parse(given);
+  await expect(filelog.plan!(options)).rejects.toThrow(/^line_start_pattern: the pattern cannot/);
+  const both = filelog.options.safeParse({ ...given, multiline: "time" });
+  expect(both.error?.issues[0]?.path).toEqual(["line_start_pattern"]);
 });
 
 test("waits while the gateway is overloaded, and loses nothing", async () => {

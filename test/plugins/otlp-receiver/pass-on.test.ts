@@ -217,7 +217,7 @@ describe("without a collector", () => {
     expect(host.lines.filter((line) => line.includes("traces"))).toEqual([]);
     const said = host.lines.find((line) => line.includes("discarded"));
     expect(said).toContain(
-      `Traces are accepted and discarded, metrics are passed on to ${url.slice(0, -1)}`,
+      `Traces are accepted and discarded, metrics are passed on to ${url}, past the processors`,
     );
     expect(said).not.toContain("secret");
     for (const path of Object.keys(METHODS)) {
@@ -251,12 +251,15 @@ test.each([
   [
     { pass_on_to: "http://me:secret@a/base?key=hidden", metrics: "reject" },
     ["http://me:secret@a/base?key=hidden"],
-    ["traces are passed on to http://a/base.", "metrics are rejected."],
+    ["traces are passed on to http://a/base, past the processors.", "metrics are rejected."],
   ],
   [
     { traces: { pass_on_to: "http://a/" }, metrics: { pass_on_to: "http://b/" } },
     ["http://a/", "http://b/"],
-    ["traces are passed on to http://a/.", "metrics are passed on to http://b/."],
+    [
+      "traces are passed on to http://a/, past the processors.",
+      "metrics are passed on to http://b/, past the processors.",
+    ],
   ],
 ])("the plan for %j has the targets and a note for each signal", (given, targets, notes) => {
   expect(otlpReceiver.plan!(otlpReceiver.options.parse(given))).toMatchObject({ targets, notes });

@@ -18,11 +18,11 @@ const options = z
   })
   .superRefine(({ keep, drop }, context) => {
     if ((keep === undefined) !== (drop === undefined)) return;
-    const count = keep === undefined ? "neither" : "both";
     context.addIssue({
       code: "custom",
       path: [keep === undefined ? "keep" : "drop"],
-      message: `set either keep or drop, not ${count}`,
+      message:
+        keep === undefined ? "set a filter here or in drop" : "set either keep or drop, not both",
     });
   });
 

@@ -55,6 +55,11 @@ const options = z
       .describe(
         "Globs of keys whose values are redacted, at any depth. A glob is compared with the last part of a key and with its dotted path; case, `-` and `_` do not matter.",
       ),
+    add_keys: z
+      .array(glob)
+      .max(KEYS_MAX)
+      .default([])
+      .describe("Globs of further keys, in addition to those of `keys`."),
     patterns: z
       .array(z.enum(BUILT_IN_RULES))
       .default([...BUILT_IN_RULES])
@@ -172,7 +177,7 @@ export class Redactor implements Processor {
   }
 
   constructor(given: RedactOptions, { hashKey, custom }: RedactorParts, count: Count) {
-    const keys = new KeyGlobs(given.keys);
+    const keys = new KeyGlobs([...given.keys, ...given.add_keys]);
     const scanner = new Scanner(given.patterns, keys, given.allow);
     const actions = new Actions({
       ...given,

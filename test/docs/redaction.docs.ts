@@ -33,11 +33,12 @@ test("the records of the page are redacted as it says", async () => {
 test("the configuration of the overview removes keys and keeps what is allowed", async () => {
   const { processors } = parse(overview.example("config-redact")) as { processors: Processors };
   await using gateway = await ProcessingGateway.start(processors);
-  const attributes = { "customer.name": "Ada", plan: "basic" };
+  const attributes = { "customer.name": "Ada", api_key: "a1b2c3", plan: "basic" };
   await gateway.send({ logger: "app", records: [textRecord("to help@example.com", attributes)] });
   const [record] = await gateway.stored();
   expect(record!.data).toMatchObject({ message: "to help@example.com", plan: "basic" });
-  expect(record!.data).not.toHaveProperty("customer.name");
+  expect(record!.data).not.toHaveProperty(["customer.name"]);
+  expect(record!.data).not.toHaveProperty("api_key");
 });
 
 test("the command of the page shows what it says", async () => {

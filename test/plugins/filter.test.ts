@@ -125,7 +125,7 @@ describe("the processor filter", () => {
 });
 
 test.each([
-  [{}, "processors.filter.keep: set either keep or drop, not neither"],
+  [{}, "processors.filter.keep: set a filter here or in drop; it is missing"],
   [{ keep: "a", drop: "b" }, "processors.filter.drop: set either keep or drop, not both"],
   [{ keep: " " }, "processors.filter.keep: expected a filter with at least one term"],
   [

@@ -78,6 +78,13 @@ describe("an action", () => {
   });
 });
 
+test("keys of one's own are added to the default ones", () => {
+  const redactor = open({ add_keys: ["customer.*"], patterns: [] });
+  const found = attributes(redactor, { "customer.name": "Ada", token: "x", plan: "basic" });
+  const mask = "[REDACTED:keys]";
+  expect(found).toEqual({ "customer.name": mask, token: mask, plan: "basic" });
+});
+
 describe("keys", () => {
   const redactor = open({ keys: ["pass*", "customer.*", "ssn"], patterns: [] });
 

@@ -163,8 +163,8 @@ interface RedactorParts {
 export class Redactor implements Processor {
   readonly #encoded: EncodedRecord;
   readonly #redaction: RecordRedaction;
-  /** The bytes of the record that `process` gets next. */
-  #inspected: RecordView | undefined;
+  /** Whether the bytes of the record that `process` gets next were searched. */
+  #isInspected = false;
 
   /** @throws Error if the key of the hashes or a pattern cannot be used. */
   static async open(given: RedactOptions, count: Count): Promise<Redactor> {
@@ -193,17 +193,15 @@ export class Redactor implements Processor {
   }
 
   inspect(view: RecordView): Verdict {
-    const hasSecrets = this.#encoded.hasSecrets(view);
-    this.#inspected = hasSecrets ? view : undefined;
-    return hasSecrets ? "process" : "pass";
+    this.#isInspected = this.#encoded.hasSecrets(view);
+    return this.#isInspected ? "process" : "pass";
   }
 
   process(record: LogRecord): LogRecord {
     const before = { ...record };
     const redacted = this.#redaction.record(record);
-    const inspected = this.#inspected;
-    this.#inspected = undefined;
-    if (inspected === undefined) return redacted;
+    if (!this.#isInspected) return redacted;
+    this.#isInspected = false;
     const unchanged = {
       record:
         before.body === redacted.body &&
@@ -213,7 +211,7 @@ export class Redactor implements Processor {
       resource: before.resource === redacted.resource,
       scope: before.scope === redacted.scope,
     };
-    if (!this.#encoded.hasHidden(inspected, unchanged)) return redacted;
+    if (!this.#encoded.hasHidden(unchanged)) return redacted;
     throw new Error("there is a secret in a repeated or unknown field, which cannot be redacted");
   }
 }

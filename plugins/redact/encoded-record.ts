@@ -79,6 +79,8 @@ export class EncodedRecord {
   readonly #custom: CustomPatterns | undefined;
   readonly #findsCards: boolean;
   #recordVerdict: Verdict = NONE;
+  /** The newest record in which there may be a secret. */
+  #message: Uint8Array = new Uint8Array();
   /** The verdicts on the newest resource and scope; nearly all records of a request share them. */
   #resource: Uint8Array | undefined;
   #resourceVerdict: Verdict = NONE;
@@ -104,6 +106,7 @@ export class EncodedRecord {
   hasSecrets(view: RecordView): boolean {
     const { bytes, start, end } = view.message();
     this.#recordVerdict = this.#record(bytes, start, end);
+    if (this.#recordVerdict !== NONE) this.#message = bytes.subarray(start, end);
     const resource = view.resourceBytes();
     if (resource !== this.#resource) {
       this.#resourceVerdict = this.#part(resource, RESOURCE_ATTRIBUTES, 0);
@@ -121,14 +124,11 @@ export class EncodedRecord {
    * Returns whether parts of the record that was scanned last contain a secret although its redaction has not changed them:
    * it is in what only the bytes have, such as the first of two values of a repeated key, and would be passed on with them.
    */
-  hasHidden(view: RecordView, unchanged: UnchangedParts): boolean {
-    const { bytes, start, end } = view.message();
-    const resource = view.resourceBytes();
-    const scope = view.scopeBytes();
+  hasHidden(unchanged: UnchangedParts): boolean {
     return (
-      (unchanged.record && isHiding(this.#recordVerdict, "record", bytes.subarray(start, end))) ||
-      (unchanged.resource && isHiding(this.#resourceVerdict, "resource", resource)) ||
-      (unchanged.scope && isHiding(this.#scopeVerdict, "scope", scope))
+      (unchanged.record && isHiding(this.#recordVerdict, "record", this.#message)) ||
+      (unchanged.resource && isHiding(this.#resourceVerdict, "resource", this.#resource!)) ||
+      (unchanged.scope && isHiding(this.#scopeVerdict, "scope", this.#scope!))
     );
   }
 

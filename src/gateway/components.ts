@@ -1,6 +1,6 @@
 import { changedComponents, type ConfigChange } from "../config/changes.ts";
 import type { Section } from "../config/built-ins.ts";
-import type { Config } from "../config/config.ts";
+import type { Config, ProcessorComponent } from "../config/config.ts";
 import { RecordIntake, type IntakeOptions } from "../intake/intake.ts";
 import type { RunningProcessor } from "../intake/processors.ts";
 import type { PluginMetric } from "../plugin/metrics.ts";
@@ -120,7 +120,7 @@ export class Components {
     const stopped = { exporters: false, receivers: false };
     try {
       // Beside those that they replace: no record passes without a processor that removes secrets.
-      for (const component of processors.opened) {
+      for (const component of this.#toOpen(next.processors, processors.opened)) {
         opened.push(await this.processors.open(component));
       }
       await this.exporters.stop(idsOf(exporters.closed), idsOf(exporters.opened));
@@ -143,15 +143,42 @@ export class Components {
       throw error;
     }
     this.#lost = [];
+    const after = this.processors.all;
+    if (before.length !== after.length || before.some((one, index) => one !== after[index])) {
+      await this.#passed();
+    }
     await this.#retire(replaced);
     this.#forgetMetrics(next);
     this.exporters.wake();
   }
 
+  /**
+   * Returns the processors to open: the changed ones, and those behind a change that hold records back. These have not passed
+   * the processors that come before them now.
+   */
+  #toOpen(
+    processors: readonly ProcessorComponent[],
+    changed: readonly ProcessorComponent[],
+  ): readonly ProcessorComponent[] {
+    const before = this.processors.all;
+    let isBehindChange = false;
+    return processors.filter((component, index) => {
+      const isChanged = changed.includes(component);
+      isBehindChange ||= isChanged || before[index]?.id !== component.id;
+      const isHolding = findById(before, component.id)?.processor.flush !== undefined;
+      return isChanged || (isBehindChange && isHolding);
+    });
+  }
+
+  /** Resolves when no large request uses the processors that it began with, or after a time. */
+  async #passed(): Promise<void> {
+    await Promise.race([this.intake.processed(), whenAborted(AbortSignal.timeout(RETIRE_MS_MAX))]);
+  }
+
   /** Closes processors that are no longer used, except by large requests that began before. */
   async #retire(processors: readonly OpenProcessor[]): Promise<void> {
     if (processors.length === 0) return;
-    await Promise.race([this.intake.processed(), whenAborted(AbortSignal.timeout(RETIRE_MS_MAX))]);
+    await this.#passed();
     this.processors.flush(processors);
     await this.processors.close(processors);
   }

@@ -218,3 +218,27 @@ test("lets go of the routes, metrics and ports of removed components, and applie
   expect(await gateway.messages("orchestrator.log", "3")).toEqual(numbers(1, 3));
   expect(gateway.lines.join("\n")).toMatch(/Listening on http:\S+\/v1\/logs \(OTLP\/HTTP\)/);
 });
+
+test("stores nothing that a processor has held back without those that now come before it", async () => {
+  const dedupe = "dedupe: { interval_seconds: 3600 }";
+  const gateway = await ReloadedGateway.start(`${OTLP}\nprocessors: { ${dedupe} }\nexporters: {}`);
+  const secret = "for bob@example.com";
+  expect(await postMessages(gateway.url, [secret, secret, secret])).toBe(200);
+  const result = await gateway.reload(
+    `${OTLP}\nprocessors: { redact: {}, ${dedupe} }\nexporters: {}`,
+  );
+  expect(result).toMatchObject({ outcome: "applied", changes: [{ key: "processors.redact" }] });
+  expect(await postMessages(gateway.url, [secret, secret, "other"])).toBe(200);
+
+  const { records } = (await (await fetch(`${gateway.url}/api/logs?q=type:system`)).json()) as {
+    records: { data: { message: string; log_count?: number } }[];
+  };
+  const stored = records.map(({ data }) => [data.message, data.log_count]);
+  expect(stored.toReversed()).toEqual([
+    [secret, undefined],
+    [secret, 2],
+    ["for [REDACTED:email]", undefined],
+    ["for [REDACTED:email]", 1],
+    ["other", undefined],
+  ]);
+});

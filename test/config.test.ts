@@ -337,7 +337,14 @@ describe("configuration errors", () => {
       "allowed_hosts: ['*']",
       'allowed_hosts[0]: expected a host name, host:port, or an origin such as http://localhost:3000; found "*"',
     ],
-    ["exporters: [console]", 'exporters: expected mapping; found ["console"]'],
+    [
+      "exporters: [console]",
+      'exporters: expected mapping; found ["console"]; write NAME: {} for each, not a list',
+    ],
+    [
+      "envelope: {resource_attributes: host.name}",
+      'envelope.resource_attributes: expected list of attribute names, 0 to 32 items; found "host.name"; write it as a list, in brackets',
+    ],
     ["exporters: {console: true}", "exporters.console: expected mapping; found true"],
     [
       "exporters: {console: {color: red}}",

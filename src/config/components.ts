@@ -89,8 +89,9 @@ export async function resolveSection<S extends Section>(
 function readEntries(given: unknown, path: ConfigPath, problems: Problems): [string, unknown][] {
   const value = given instanceof EnvironmentText ? given.value : given;
   if (isMapping(value)) return Object.entries(value);
-  if (value !== null)
-    problems.add(formatPath(path), `expected mapping${describeFound(path, value)}`);
+  if (value === null) return [];
+  const hint = Array.isArray(value) ? "; write NAME: {} for each, not a list" : "";
+  problems.add(formatPath(path), `expected mapping${describeFound(path, value)}${hint}`);
   return [];
 }
 

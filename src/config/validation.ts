@@ -38,7 +38,10 @@ export async function validate<Schema extends OptionSchema>(
   for (const { path, message } of result.error.issues) {
     const value = path.reduce<unknown>(readMember, known);
     const text = message.replace(/\.$/, "");
-    context.problems.add(context.place(path), `${text}${describeFound(path, value)}`);
+    const found = describeFound(path, value);
+    const isUnlisted = typeof value === "string" && schemaAt(allowed, path)?.type === "array";
+    const hint = isUnlisted ? "; write it as a list, in brackets" : "";
+    context.problems.add(context.place(path), `${text}${found}${hint}`);
   }
   return undefined;
 }

@@ -120,7 +120,7 @@ describe("a missing plugin", () => {
     expect(code).toBe("PLUGIN_NOT_FOUND");
     expect(message).toBe(
       'exporters.consol: there is no exporter "consol"; did you mean "console"? ' +
-        "Built-in exporters: websocket, file, audit-file, console, otlp, spans; the package tailgate-plugin-consol " +
+        "Built-in exporters: websocket, file, audit-file, console, otlp, spans, webhook; the package tailgate-plugin-consol " +
         `is not installed (searched from ${workspace.directory}). ` +
         "Install it (`npm install tailgate-plugin-<name>`) or set its path with `use: ./mine.js`.",
     );

@@ -26,7 +26,7 @@ export interface OtlpValue {
   readonly kvlistValue?: { readonly values: readonly OtlpAttribute[] };
 }
 
-export interface OtlpAttribute {
+interface OtlpAttribute {
   readonly key: string;
   readonly value: OtlpValue;
 }

@@ -214,7 +214,8 @@ test("loses and duplicates nothing over an outage and a restart on the same jour
   };
   const connection = await connect({
     endpoint: `http://127.0.0.1:${port}`,
-    requestTimeoutMs: 1000,
+    // A request that takes longer would be sent again.
+    requestTimeoutMs: 30_000,
     auditTimeoutMs: 30_000,
   });
   const logger = connection.getLogger("orchestrator.server");

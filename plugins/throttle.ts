@@ -17,6 +17,7 @@ import {
 import { messageTemplate } from "./throttle/message-template.ts";
 import { filterOption } from "./windows/filter-option.ts";
 import { timesOf, timeText, type RecordTimes } from "./windows/message-fields.ts";
+import { textStart } from "./windows/text-start.ts";
 import { Windows } from "./windows/windows.ts";
 
 /** A longer part of a key is cut, which bounds the memory of the keys. */
@@ -212,7 +213,7 @@ function messageOf(view: RecordView): string {
 
 function textOfPart(value: Value | undefined): string {
   const text = typeof value === "string" ? value : shown(value);
-  return text.slice(0, KEY_PART_CHARS_MAX);
+  return textStart(text, KEY_PART_CHARS_MAX);
 }
 
 /** Returns a value that is no text in a form that differs for different values, nested ones included. */

@@ -1,3 +1,5 @@
+import { textStart } from "../windows/text-start.ts";
+
 /** Longer messages have the template of their beginning. */
 const MESSAGE_CHARS_MAX = 256;
 
@@ -10,7 +12,7 @@ const UNDERSCORE = 0x5f;
  * addresses and times. `Retry 3 of "job-a" at 10.0.0.5:80` becomes `Retry * of * at *`. Reads each character once.
  */
 export function messageTemplate(message: string): string {
-  const text = message.slice(0, MESSAGE_CHARS_MAX);
+  const text = textStart(message, MESSAGE_CHARS_MAX);
   let template = "";
   for (let at = 0; at < text.length;) {
     const quoteEnd = endOfQuote(text, at);

@@ -28,16 +28,24 @@ export default defineProcessor({
   open(given): Processor {
     const actions = given.actions.map((action) => createAction(action, process.env));
     const filter = parseFilter({ q: given.filter });
+    /** Of the audit event that was inspected last; "" if that was a system log. */
+    let auditLogger = "";
     return {
       inspect(view) {
         // If no action would change the record as it is, none changes it after the ones before.
         const isNeeded = actions.some((action) => action.isNeeded(view));
-        return isNeeded && filter.matches(view, 0) ? "process" : "pass";
+        if (!isNeeded || !filter.matches(view, 0)) return "pass";
+        auditLogger = view.type() === "audit_log" ? view.logger() : "";
+        return "process";
       },
       process(record) {
+        const naming = [...record.attributes].filter(([, value]) => value === auditLogger);
         const fields = fieldsOf(record);
         for (const action of actions) action.apply(record.attributes, fields);
-        return record;
+        // An attribute may name the logger, which makes an audit event of the record: it stays one.
+        const isRenamed = naming.some(([key, value]) => record.attributes.get(key) !== value);
+        if (auditLogger === "" || !isRenamed) return record;
+        return { ...record, scope: { ...record.scope, name: auditLogger } };
       },
     };
   },

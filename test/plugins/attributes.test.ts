@@ -23,6 +23,30 @@ const ACTIONS = [
 ];
 
 describe("the processor attributes", () => {
+  it("takes no event out of the audit trail with the attribute that names its logger", async () => {
+    await using gateway = await ProcessingGateway.start({
+      "attributes/renamed": {
+        filter: "message:renamed",
+        actions: [{ key: "name", action: "rename", from_attribute: "logger" }],
+      },
+      "attributes/deleted": {
+        filter: "message:deleted",
+        actions: [{ key: "logger*", action: "delete" }],
+      },
+    });
+    const records = ["renamed", "deleted"].flatMap((message) =>
+      ["orchestrator.audit.a", "app.b"].map((logger) => textRecord(message, { logger })),
+    );
+    await gateway.send({ logger: "", records });
+    const stored = await gateway.stored();
+    expect(stored.map(({ type, data }) => [type, data.message])).toEqual([
+      ["audit_log", "renamed"],
+      ["system_log", "renamed"],
+      ["audit_log", "deleted"],
+      ["system_log", "deleted"],
+    ]);
+  });
+
   it("does its actions in order, over OTLP and in process, to audit events, too", async () => {
     process.env["TEST_REGION"] = "eu-1";
     await using gateway = await ProcessingGateway.start({

@@ -67,7 +67,8 @@ export class Actions {
 
   /** The key's id shows from which key on hashes of equal values differ. */
   #hash(rule: string, secret: string): string {
-    const text = `${rule}\0${secret}`;
+    // A card is the same with spaces, with hyphens, and as a number.
+    const text = `${rule}\0${rule === "card" ? secret.replaceAll(/\D/g, "") : secret}`;
     const known = this.#hashes.get(text);
     if (known !== undefined) return known;
     const digest = this.#digest(text).slice(0, DIGEST_DIGITS);

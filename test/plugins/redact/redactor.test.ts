@@ -64,6 +64,15 @@ describe("an action", () => {
     expect(other.slice(17)).not.toBe(first!.slice(17));
   });
 
+  test("hashes a card in every form to the same", () => {
+    const redactor = open({ action: "hash" });
+    const text = "4111 1111 1111 1111,4111-1111-1111-1111,4111111111111111";
+    const hashes = (body(redactor, text) as string).split(",");
+    const { card } = attributes(redactor, { card: 4111111111111111n });
+    expect(new Set([...hashes, card]).size).toBe(1);
+    expect(card).toMatch(/^\[HASH:card:/);
+  });
+
   test("is counted by rule", () => {
     const counted: Counted[] = [];
     const redactor = open({ actions: { keys: "remove" } }, KEY, counted);

@@ -89,7 +89,11 @@ async function fill(url: string, name: string, ledger: Ledger): Promise<void> {
 async function copyOf(base: CrashSite): Promise<CrashSite> {
   const site = await CrashSite.create();
   for (const name of ["logs", "keys"]) {
-    await cp(base.workspace.path(name), site.workspace.path(name), { recursive: true });
+    await cp(base.workspace.path(name), site.workspace.path(name), {
+      recursive: true,
+      // The killed gateway has left its socket.
+      filter: (path) => !path.endsWith(".sock"),
+    });
   }
   return site;
 }

@@ -32,8 +32,8 @@ export interface LogRecord {
   /** The W3C trace flags; 1 if the trace is sampled. */
   flags: number;
   /**
-   * Null for records of this process, until they are read back from disk. Shared by the records of one request: replace
-   * it, do not modify it.
+   * Null for records of this process that exporters get, until they are read back from disk. Shared by the records of one
+   * request: replace it, do not modify it.
    */
   resource: Resource | null;
   /** Shared by the records of one logger: replace it, do not modify it. */

@@ -8,8 +8,10 @@ import { View } from "./browser.ts";
 
 const WAIT = { timeout: 15_000 };
 
-/** What browsers report about a request that the gateway rejects. */
-/** 426: the page has asked why it lost its WebSocket when it was signed in again already. */
+/**
+ * What browsers report about a request that the gateway rejects. 426: the page has asked why it lost its WebSocket when it
+ * was signed in again already.
+ */
 const REJECTED = /status of (?:401|426)|valid credentials|WebSocket connection/;
 
 async function startSecured(): Promise<{ gateway: DashboardGateway; tokens: TestTokens }> {

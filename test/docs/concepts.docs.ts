@@ -10,8 +10,11 @@ import { tableAfter } from "./table.ts";
 
 const page = await Document.read("docs/concepts.md");
 
-const CONFIG =
-  "receivers: { otlp: { port: 0, grpc_port: null } }\nexporters: { websocket: {}, audit-file: {} }\n";
+const CONFIG = `
+receivers: { otlp: { port: 0, grpc_port: null } }
+exporters: { websocket: {}, audit-file: {} }
+envelope: { resource_attributes: [host.name] }
+`;
 
 const TIME = "1760347644339163999";
 
@@ -174,6 +177,14 @@ const MAPPING: Readonly<Record<string, (() => Promise<void>) | undefined>> = {
     const resource = { attributes: attributes({ "service.name": text("worker") }) };
     expect(await dataOf({ resource, record: {} })).toMatchObject({ service: "worker" });
   },
+  "resource attributes that `envelope.resource_attributes` names": async () => {
+    const names = attributes({ "host.name": text("web-1"), "host.id": text("h") });
+    const resource = { attributes: names };
+    const data = await dataOf({ resource, record: {} });
+    expect([data["host.name"], data["host.id"]]).toEqual(["web-1", undefined]);
+    const record = { attributes: attributes({ "host.name": text("its own") }) };
+    expect(await dataOf({ resource, record })).toMatchObject({ "host.name": "its own" });
+  },
   "`traceId`, `spanId`": async () => {
     const record = { traceId: "5B8EFFF798038103D269B633813FC60C", spanId: "EEE19B7EC3C1B174" };
     expect(await dataOf({ record })).toMatchObject({
@@ -249,7 +260,7 @@ describe("from OTLP fields to envelope fields", () => {
 
   test("nothing else of a request is in its envelope", async () => {
     const data = await dataOf({
-      resource: { attributes: attributes({ "host.name": text("h") }) },
+      resource: { attributes: attributes({ "os.type": text("h") }) },
       record: { flags: 1, droppedAttributesCount: 3 },
     });
     expect(Object.keys(data)).toEqual(STANDARD_FIELDS);

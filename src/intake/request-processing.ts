@@ -29,6 +29,9 @@ export interface ProcessOptions {
   readonly findings: RequestFindings | undefined;
 }
 
+/** A record with two times may pass the processors out of order, but is stored in order. */
+const INDEXING = { isExact: false, isReceived: true };
+
 /**
  * Runs the records of an ExportLogsServiceRequest through `decide`, in order of time, and returns the request with what it
  * decided: the same bytes if that is nothing. Records that stay unchanged keep their bytes in any case.
@@ -41,10 +44,10 @@ export function* processRequest(
 ): Steps<Uint8Array> {
   try {
     let body = given;
-    let index = yield* RequestIndex.inSteps(body, { isExact: true, isReceived: true });
+    let index = yield* RequestIndex.inSteps(body, INDEXING);
     if (removesUnread && index.hasUnread && index.length > 0) {
       body = readableRequest(index.reader.bytes);
-      index = yield* RequestIndex.inSteps(body, { isExact: true, isReceived: true });
+      index = yield* RequestIndex.inSteps(body, INDEXING);
     }
     const request = new ProtobufOrigin(index.reader.bytes, index.length);
     const changes = yield* decideInSteps(index, request, loggers, decide);
@@ -87,12 +90,14 @@ function* decideInSteps(
   const changes = new Map<number, EncodedRecord[]>();
   const view = new RequestView(index, loggers);
   const order = index.order();
+  let inserted: EncodedRecord[] = [];
+  const insert = (one: EncodedRecord): void => void inserted.push(one);
   let bytes = 0;
   for (let position = 0; position < index.length; position++) {
     const record = order?.[position] ?? position;
-    const inserted: EncodedRecord[] = [];
-    const result = decide(view.select(record), (one) => inserted.push(one));
-    if (result === undefined) changes.set(record, inserted);
+    if (inserted.length > 0) inserted = [];
+    const result = decide(view.select(record), insert);
+    if (result === undefined) changes.set(record, inserted.slice());
     else if (result !== "unchanged" || inserted.length > 0) {
       const sent = request.otlp(record);
       const kept = result === "unchanged" ? sent : changedRecord(sent, result.before, result.after);

@@ -57,7 +57,7 @@ const options = z
       .enum(["none", "time", "unindented"])
       .default("none")
       .describe(
-        "Where a record starts: at each line (`none`), at lines that start with a time (`time`), or at lines that do not start with white space (`unindented`).",
+        "Which lines start a record: all of them (`none`), those that start with a time (`time`), or those that do not start with white space (`unindented`).",
       ),
     line_start_pattern: z
       .string()
@@ -87,7 +87,7 @@ const options = z
       .max(3600)
       .default(1)
       .describe(
-        "How often to look for new files and changes, in seconds. Where the system reports changes, they are read at once.",
+        "How often to look for new files and changes, in seconds. If the system reports changes, they are read at once.",
       ),
     force_flush_seconds: z
       .number()
@@ -102,7 +102,7 @@ const options = z
       .min(1024)
       .max(64 << 20)
       .default(1 << 20)
-      .describe("Maximum size of a record, in bytes. What is longer is cut off and counted."),
+      .describe("Maximum size of a record, in bytes. What is longer is truncated and counted."),
     fingerprint_bytes: z
       .int()
       .min(16)

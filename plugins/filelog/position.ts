@@ -62,7 +62,7 @@ export function newPosition(path: string, stats: BigIntStats): Position {
   };
 }
 
-/** The positions of files that are not there are kept for so long, and so many of all. */
+/** How long the positions of absent files are kept, and the maximum number of positions. */
 const KEPT_MS = 30 * 86_400_000;
 const KEPT_MAX = 10_000;
 

@@ -71,7 +71,7 @@ export function addCorsHeaders(response: ServerResponse, origin: string): void {
   response.setHeader("Access-Control-Expose-Headers", RESPONSE_HEADERS.join(", "));
 }
 
-/** Answers a preflight request of an accepted page; returns false if the request is something else. */
+/** Responds to a preflight request of an accepted page; returns false if the request is something else. */
 export function answerPreflight(
   { headers, method }: IncomingMessage,
   response: ServerResponse,

@@ -92,7 +92,7 @@ export function assignmentVerifier(kindOf: (word: string) => WordKind | undefine
   };
 }
 
-/** Where a value starts, and how its key is quoted. */
+/** The start of a value, and how its key is quoted. */
 interface ValueStart {
   /** 0 if no value follows. */
   start: number;

@@ -1,4 +1,4 @@
-/** Where a search is in a text, and what verifiers share. */
+/** The position of a search in a text, and what verifiers share. */
 
 /** Classes of characters, as bits. */
 export const DIGIT = 1;

@@ -53,7 +53,7 @@ export class MessageFields {
     this.valueStart = this.#position;
     this.#position += size;
     this.end = this.#position;
-    // A number that is cut off is NaN, which compares as false.
+    // A number that is incomplete is NaN, which compares as false.
     this.isBroken = !(tag > 7 && this.#position <= this.#end);
     return !this.isBroken;
   }

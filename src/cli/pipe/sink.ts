@@ -1,6 +1,6 @@
 import type { LineRecord } from "./line-records.ts";
 
-/** Where the records go. */
+/** The destination of the records. */
 export interface RecordSink {
   /** Adds records, in order. Resolves when further ones may be added; what it cannot take by then is counted as lost. */
   add(records: Iterable<LineRecord>): Promise<void>;

@@ -15,6 +15,7 @@ const VOCABULARY = ["openapi", "info", "servers", "security", "tags", "paths", "
 const COMMON_HEADERS = new Set([
   "cache-control",
   "connection",
+  "content-encoding",
   "content-length",
   "content-security-policy",
   "content-type",
@@ -24,6 +25,7 @@ const COMMON_HEADERS = new Set([
   "keep-alive",
   "referrer-policy",
   "transfer-encoding",
+  "vary",
   "x-content-type-options",
 ]);
 

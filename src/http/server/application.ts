@@ -8,6 +8,7 @@ import type {
   RouteHandler,
 } from "../../plugin/index.ts";
 import { TailgateError } from "../../wire/errors.ts";
+import { compressBody } from "./content-coding.ts";
 import { pathOf } from "./guard.ts";
 import { publicBase } from "../../auth/proxies/public-base.ts";
 import { INVALID_CREDENTIALS_CHALLENGE } from "../../auth/refusals.ts";
@@ -149,7 +150,9 @@ function serve(
       throw new HttpError(405, "METHOD_NOT_ALLOWED", message);
     }
     await endpoint.respond(context, { access: accessOf(context.req), id });
-    if (!endpoint.isVital) reserveMemory(context, budget);
+    if (endpoint.isVital) return;
+    reserveMemory(context, budget);
+    compressBody(context, budget);
   };
 }
 

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { extname } from "node:path";
 import { packageFile } from "../../runtime/package.ts";
 import type { Endpoint } from "./application.ts";
+import { acceptedCoding, IDENTITY } from "./content-coding.ts";
 
 /** Vite's output. */
 const FOLDER = "dist/dashboard/";
@@ -66,31 +67,6 @@ function fileEndpoint(
 /** Returns the paths of the dashboard's files. */
 export function dashboardPaths(): string[] {
   return fileNames().flatMap(pathsOf);
-}
-
-const IDENTITY = "identity";
-
-/**
- * Returns the coding that the client prefers, the first one of equally preferred ones. A client that accepts none of
- * them gets the file as it is (RFC 9110, 12.5.3).
- */
-function acceptedCoding(header: string, codings: readonly string[]): string {
-  const qualities = new Map(
-    header.split(",").map((part) => {
-      const [coding, quality] = part
-        .trim()
-        .toLowerCase()
-        .split(/\s*;\s*q=/);
-      return [coding!, quality === undefined ? 1 : Number(quality)];
-    }),
-  );
-  // Codings that are not named rank below all that are.
-  const qualityOf = (coding: string): number =>
-    qualities.get(coding) ?? (coding === IDENTITY ? Number.MIN_VALUE : (qualities.get("*") ?? 0));
-  const [best] = codings
-    .filter((coding) => qualityOf(coding) > 0)
-    .toSorted((one, other) => qualityOf(other) - qualityOf(one));
-  return best ?? IDENTITY;
 }
 
 /** Reads a file in each of its codings, preferred first. */

@@ -66,7 +66,7 @@ export class Cursor {
   quoteEscapes = 0;
   /** False if only an empty replacement needs the quotes. */
   isQuoteNeeded = false;
-  /** Where the search goes on if nothing was found. */
+  /** The position at which the search continues if nothing was found. */
   resume = 0;
   /** True if no key block ends in the rest of the text. */
   hasNoKeyEnd = false;

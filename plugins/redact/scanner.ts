@@ -25,7 +25,7 @@ export class Scanner {
     this.#allow = allow.map((glob) => glob.toLowerCase());
   }
 
-  /** Where the text that was found last starts and stops, and which quotes its replacement needs. */
+  /** The start and the end of the text that was found last, and the quotes that its replacement needs. */
   get found(): Cursor {
     return this.#cursor;
   }

@@ -1,7 +1,8 @@
 /** Compression of responses, as far as the client accepts it. */
 
 import { pipeline, Readable, type Transform } from "node:stream";
-import { constants, createBrotliCompress, createGzip, createZstdCompress } from "node:zlib";
+// As a whole: by name, Node versions without zstd could not even load the module that reports them as unsupported.
+import zlib from "node:zlib";
 import type { Context } from "koa";
 import type { ResponseBudget } from "./response-budget.ts";
 
@@ -39,25 +40,25 @@ const COMPRESSORS: ReadonlyMap<string, () => Transform> = new Map([
   [
     "zstd",
     () =>
-      createZstdCompress({
+      zlib.createZstdCompress({
         params: {
-          [constants.ZSTD_c_compressionLevel]: 3,
-          [constants.ZSTD_c_windowLog]: 18,
+          [zlib.constants.ZSTD_c_compressionLevel]: 3,
+          [zlib.constants.ZSTD_c_windowLog]: 18,
         },
       }),
   ],
   [
     "br",
     () =>
-      createBrotliCompress({
+      zlib.createBrotliCompress({
         params: {
-          [constants.BROTLI_PARAM_MODE]: constants.BROTLI_MODE_TEXT,
-          [constants.BROTLI_PARAM_QUALITY]: 4,
-          [constants.BROTLI_PARAM_LGWIN]: 18,
+          [zlib.constants.BROTLI_PARAM_MODE]: zlib.constants.BROTLI_MODE_TEXT,
+          [zlib.constants.BROTLI_PARAM_QUALITY]: 4,
+          [zlib.constants.BROTLI_PARAM_LGWIN]: 18,
         },
       }),
   ],
-  ["gzip", () => createGzip({ level: 4 })],
+  ["gzip", () => zlib.createGzip({ level: 4 })],
 ]);
 
 const CODINGS = [...COMPRESSORS.keys()];

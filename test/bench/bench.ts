@@ -33,6 +33,7 @@ import { benchTokenCheck } from "./token-check.ts";
 import { benchReload } from "./reload.ts";
 import { comparison, record } from "./recorded.ts";
 import type { Scale } from "./rounds.ts";
+import { benchSearch } from "./search.ts";
 import { benchInstall, benchSmall } from "./small.ts";
 import { tableOf } from "./table.ts";
 
@@ -52,6 +53,7 @@ const BENCHMARKS = new Map<string, readonly Benchmark[]>([
   ],
   ["growth", [benchGrowth]],
   ["reload", [benchReload]],
+  ["search", [benchSearch]],
   ["small", [benchSmall, benchInstall]],
   ["collector", [benchCollector]],
   ["export", [benchExport]],
@@ -67,6 +69,7 @@ const NAMED_ONLY: ReadonlySet<string> = new Set([
   "dashboard",
   "export",
   "profile",
+  "search",
   "token-check",
 ]);
 const QUICK: ReadonlySet<string> = new Set(["emit", "fan-out", "otlp", "files", "journal"]);

@@ -13,7 +13,8 @@ export type Unit =
   | "KiB"
   | "MB"
   | "share"
-  | "records";
+  | "records"
+  | "bytes/record";
 
 export type Target = `${"<=" | ">="} ${number}`;
 
@@ -128,6 +129,7 @@ const LESS_IS_BETTER: ReadonlySet<Unit> = new Set<Unit>([
   "kB",
   "KiB",
   "MB",
+  "bytes/record",
 ]);
 
 function printRatio<Name extends string>(
@@ -168,7 +170,7 @@ const RATIO_DIGITS = 3;
 function digitsOf(unit: Unit): number {
   if (unit === "share") return RATIO_DIGITS;
   if (unit === "ms") return 2;
-  return unit === "KiB" || unit === "MB" || unit === "kB" ? 1 : 0;
+  return unit === "KiB" || unit === "MB" || unit === "kB" || unit === "bytes/record" ? 1 : 0;
 }
 
 export function spreadOf(values: readonly number[], digits: number): Spread {

@@ -106,12 +106,15 @@ export class RecordGenerator {
     }));
   }
 
-  /** Yields requests of up to {@link REQUEST_RECORDS} records. */
-  *requests(): Requests {
-    for (let first = 0; first < this.records; first += REQUEST_RECORDS) {
+  /** Yields requests with these numbers of records, in turn. */
+  *requests(sizes: readonly number[] = [REQUEST_RECORDS]): Requests {
+    let first = 0;
+    for (let turn = 0; first < this.records; turn++) {
       const service = this.#services[this.#random.zipf(SERVICES)]!;
-      const length = Math.min(REQUEST_RECORDS, this.records - first);
-      const records = Array.from({ length }, (_, offset) => this.#record(first + offset));
+      const length = Math.min(sizes[turn % sizes.length]!, this.records - first);
+      const start = first;
+      const records = Array.from({ length }, (_, offset) => this.#record(start + offset));
+      first += length;
       yield this.#encode(service, records);
     }
   }

@@ -48,9 +48,14 @@ export interface FieldSummary {
   readonly values?: readonly (readonly [value: string, records: number])[] | undefined;
 }
 
-/** A block of which chunks are read when they are needed. Methods throw DamagedChunkError if one is damaged. */
+/**
+ * A block of which chunks are read when they are needed. Methods throw DamagedChunkError if one is damaged. The columns
+ * together have all values of every record that is no exception, empty ones included: what no column has, a record lacks.
+ */
 export interface BlockView {
   readonly type: EnvelopeType;
+  /** The names of the attributes of resources that the block's rules show in envelopes. */
+  readonly resourceMembers: readonly string[];
   /** The number of records. */
   readonly length: number;
   readonly directory: BlockDirectory;
@@ -78,7 +83,8 @@ export interface BlockView {
   };
   /**
    * The records that no column has values of, ascending: their bytes or their envelopes are stored as they were. A search
-   * reads their envelopes.
+   * reads their envelopes. A record with the same key twice in a map is always one of them, so that a path without lists
+   * has at most one value, and so is one with nesting beyond DEPTH_MAX.
    */
   readonly exceptions: Uint16Array;
   /** Returns records as a block that `decodeBlocks` reads (src/batch/block.ts). `indexes`: ascending, at least one. */
@@ -100,8 +106,8 @@ export interface ColumnInfo {
   readonly place: ColumnPlace;
   /** Of attributes and structured bodies, the keys from the outermost one; [] for a body that is a single value. */
   readonly path: readonly string[];
-  /** The type of the values: of AnyValue, or that of the field. */
-  readonly kind: "text" | "int" | "double" | "bool" | "bytes";
+  /** The type of the values: of AnyValue, or that of the field. Null and empty lists and maps have columns without data. */
+  readonly kind: "text" | "int" | "double" | "bool" | "bytes" | "null" | "emptyList" | "emptyMap";
   /** True if the values are elements of a list, or below one: a record may have several. */
   readonly isListed: boolean;
   /** The number of values. */
@@ -119,6 +125,8 @@ export interface Column {
   readonly distinct: number;
   /** Of text: the (distinct) values in UTF-8, each followed by the byte 0xFF, which UTF-8 does not have. */
   readonly text?: Buffer | undefined;
+  /** Of text: the positions of these bytes 0xFF, if the view knows them anyway. */
+  readonly textEnds?: Uint32Array | undefined;
   /** Of int, double and bool: the (distinct) values. Integers beyond 2^53 are rounded; `isExact` is then false. */
   readonly numbers?: Float64Array | undefined;
   readonly isExact: boolean;

@@ -130,11 +130,37 @@ export function* otlpJsonToProtobuf(
   return protobuf ?? (yield* jsonToProtobuf(body, findings, fastRecordToProtobuf));
 }
 
+/**
+ * Encodes records of a stored request, in the order of `records`, which are indexes in the request: the same bytes as when the
+ * request came. Returns the number of envelopes, which is less if one of them was not a system log.
+ * @throws TailgateError OTLP_UNDECODABLE; `open` is then as it was.
+ */
+export function encodeStoredRecords(
+  request: Uint8Array,
+  records: ArrayLike<number>,
+  open: BatchBuilder,
+  loggers: LoggerNames,
+): number {
+  const options = {
+    loggers,
+    findings: undefined,
+    sender: SYSTEM_LOGS,
+    memory: indexMemory,
+    records,
+  };
+  return runToEnd(encodeSteps(request, open, 0, options)).accepted;
+}
+
+/** Of the sender of a stored request only its system logs are encoded again, which do not name it. */
+const SYSTEM_LOGS: Sender = { ...ANYONE, maySendAuditEvents: false };
+
 interface EncodeOptions {
   readonly loggers: LoggerNames;
   readonly findings: RequestFindings | undefined;
   readonly sender: Sender;
   readonly memory: Int32Array | undefined;
+  /** The records to encode of a request that was accepted before, in this order; undefined for all of a new one. */
+  readonly records?: ArrayLike<number>;
 }
 
 function* encodeSteps(
@@ -143,12 +169,14 @@ function* encodeSteps(
   lowest: LevelRank,
   options: EncodeOptions,
 ): Steps<RequestCounts> {
-  const { findings, memory } = options;
+  const { findings, memory, records } = options;
+  // The limits of a request do not apply to several that were stored together.
+  const isReceived = records === undefined;
   const savepoint = open.savepoint();
   let counts: RequestCounts | undefined;
   for (let isExact = false; counts === undefined; isExact = true) {
     try {
-      const index = yield* RequestIndex.inSteps(body, { isExact, isReceived: true, memory });
+      const index = yield* RequestIndex.inSteps(body, { isExact, isReceived, memory });
       if (memory !== undefined && index.memory.length <= INDEX_CELLS_MAX)
         indexMemory = index.memory;
       findings?.clear();
@@ -186,6 +214,7 @@ class RequestEncoder {
   readonly #loggers: LoggerNames;
   readonly #findings: RequestFindings | undefined;
   readonly #sender: Sender;
+  readonly #stored: ArrayLike<number> | undefined;
   /** True unless the sender may send records of both types. */
   readonly #isRestricted: boolean;
   readonly #origin: ProtobufOrigin;
@@ -208,7 +237,7 @@ class RequestEncoder {
     index: RequestIndex,
     open: BatchBuilder,
     lowest: LevelRank,
-    { loggers, findings, sender }: EncodeOptions,
+    { loggers, findings, sender, records }: EncodeOptions,
   ) {
     this.#index = index;
     this.#open = open;
@@ -216,6 +245,7 @@ class RequestEncoder {
     this.#loggers = loggers;
     this.#findings = findings;
     this.#sender = sender;
+    this.#stored = records;
     this.#isRestricted = !(sender.maySendAuditEvents && sender.maySendSystemLogs);
     this.#logger = loggers.of("");
     this.#origin = new ProtobufOrigin(index.reader.bytes, index.length);
@@ -226,9 +256,10 @@ class RequestEncoder {
 
   /** Returns undefined if the request needs an exact index. */
   *encode(savepoint: Savepoint): Steps<RequestCounts | undefined> {
-    const records = this.#index.length;
-    const order = this.#index.order();
-    const memoryBytesMax = this.#open.memoryBytes + ENVELOPE_BYTES_MAX;
+    const isStored = this.#stored !== undefined;
+    const records = this.#stored?.length ?? this.#index.length;
+    const order = this.#stored ?? this.#index.order();
+    const memoryBytesMax = isStored ? Infinity : this.#open.memoryBytes + ENVELOPE_BYTES_MAX;
     this.#open.expect(records);
     let accepted = 0;
     let forbidden = 0;
@@ -247,7 +278,7 @@ class RequestEncoder {
       }
     }
     this.#checkMemory(memoryBytesMax);
-    if (this.#open.countSince(savepoint) < records) {
+    if (!isStored && this.#open.countSince(savepoint) < records) {
       yield* this.#open.retainAccepted(savepoint, this.#origin, this.#acceptedBytes);
     }
     return { accepted, filtered: records - accepted - forbidden, forbidden };

@@ -30,7 +30,8 @@ import {
   TYPES,
   type CheckedTable,
 } from "./schema.ts";
-import { FileIdentity, type HighWaterMark, type WriteLock } from "./side-files.ts";
+import type { HighWaterMark, WriteLock } from "./side-files.ts";
+import { FileIdentity } from "../runtime/private-file.ts";
 import { agedBefore, type ClockReading } from "./clock-reading.ts";
 import { saltOf } from "./write-ahead-log.ts";
 

@@ -18,6 +18,7 @@ import {
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { restoreLogDir } from "../runtime/log-dir.ts";
+import { asidePath } from "../runtime/private-file.ts";
 import {
   databasePath,
   JournalDatabase,
@@ -39,7 +40,7 @@ import {
   TYPES,
   type CheckedTable,
 } from "./schema.ts";
-import { asidePath, HighWaterMark, WriteLock } from "./side-files.ts";
+import { HighWaterMark, WriteLock } from "./side-files.ts";
 import { FoundLog } from "./write-ahead-log.ts";
 
 /** The audit files. */

@@ -10,7 +10,7 @@ import {
   type StoredEvent,
   NO_EVENTS,
 } from "./journal.ts";
-import { createPrivateFile } from "./side-files.ts";
+import { createPrivateFile } from "../runtime/private-file.ts";
 import { OrderError, TIME_INDEX_SCHEMA, TimeIndex } from "./time-index.ts";
 
 /** Changes when an older Tailgate could not read what this one writes. */

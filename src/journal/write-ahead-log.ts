@@ -12,7 +12,7 @@ import {
   rmSync,
 } from "node:fs";
 import { endianness } from "node:os";
-import { asidePath } from "./side-files.ts";
+import { asidePath } from "../runtime/private-file.ts";
 
 const HEADER_BYTES = 32;
 const FRAME_HEADER_BYTES = 24;

@@ -60,6 +60,8 @@ export interface StoredBlock {
   /** The sequence of its commit's first record. */
   readonly firstSequence: number;
   readonly appendedAtMs: number;
+  /** When each of its records was appended, if they are of several commits; otherwise all were at `appendedAtMs`. */
+  readonly appendedTimes?: Float64Array | undefined;
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
@@ -343,6 +345,7 @@ class BlockReader {
   readonly origin: ProtobufOrigin;
   readonly #firstSequence: number;
   readonly #appendedAtMs: number;
+  readonly #appendedTimes: Float64Array | undefined;
   readonly #cells: Int32Array;
   readonly #cellsOfRecord: number;
   readonly #hashes: Buffer;
@@ -353,7 +356,7 @@ class BlockReader {
   hasLarge = false;
 
   /** @throws RangeError if the format is unknown or the bytes do not match it. */
-  constructor({ firstSequence, appendedAtMs, bytes }: StoredBlock) {
+  constructor({ firstSequence, appendedAtMs, appendedTimes, bytes }: StoredBlock) {
     const head = readCells(bytes, 0, HEAD_CELLS);
     const format = head[HEAD_FORMAT]!;
     if (format !== FORMAT && format !== FORMAT_IN_ORDER) {
@@ -362,6 +365,7 @@ class BlockReader {
     this.#cellsOfRecord = format === FORMAT_IN_ORDER ? CELLS_IN_ORDER : CELLS;
     this.#firstSequence = firstSequence;
     this.#appendedAtMs = appendedAtMs;
+    this.#appendedTimes = appendedTimes;
     this.records = head[HEAD_RECORDS]!;
     this.isAudit = head[HEAD_IS_AUDIT] === 1;
     let position = HEAD_CELLS * CELL_BYTES;
@@ -398,6 +402,7 @@ class BlockReader {
   ): number {
     const first = this.#position;
     const firstIndex = batch.length;
+    const firstRecord = this.next;
     const shift = position - first;
     do {
       const size = this.#cell(CELL_SIZE);
@@ -408,7 +413,9 @@ class BlockReader {
       this.#add(batch, shift + start, shift + this.#position);
       this.next++;
     } while (this.nextSequence < limit);
-    times.fill(this.#appendedAtMs, firstIndex, batch.length);
+    if (this.#appendedTimes === undefined) {
+      times.fill(this.#appendedAtMs, firstIndex, batch.length);
+    } else times.set(this.#appendedTimes.subarray(firstRecord, this.next), firstIndex);
     if (batch.buffer !== this.frames) {
       this.frames.copy(batch.buffer, position, first, this.#position);
     }

@@ -78,7 +78,8 @@ export class BatchBuilder {
 
   /**
    * Adds the record to the batch, unless the gate rejects it. Returns whether its envelope stays where it was written, so
-   * that it can be copied from: a large one is moved to make room for its frame header.
+   * that it can be copied from: a large one is moved to make room for its frame header. `isRemade`: whether a system
+   * log's envelope can be made again of its origin (envelope/rules.ts).
    */
   commit(
     rank: LevelRank,
@@ -86,12 +87,13 @@ export class BatchBuilder {
     logger: string,
     origin: Origin,
     originIndex: number,
+    isRemade = false,
   ): boolean {
     const writtenAt = this.writer.mark + FRAME_HEADER_SPACE;
     const start = this.#writeFrameHeader();
     const { buffer, position } = this.writer;
     if (buffer !== this.#batch.buffer) this.#changeBatch(buffer);
-    this.#batch.add(start, position, rank, audit, logger, origin, originIndex);
+    this.#batch.add(start, position, rank, audit, logger, origin, originIndex, isRemade);
     if (audit && !this.#admitsLast()) return false;
     this.writer.mark = position;
     if (buffer.length > this.#slabBytes) {

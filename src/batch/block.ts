@@ -1,10 +1,11 @@
 /**
  * A block is the form in which the journal stores the records of one type of a commit: one piece of bytes with the
- * envelopes as clients get them, the OpenTelemetry records as they came, and what it takes to make a batch of both.
+ * OpenTelemetry records as they came, the envelopes that cannot be made of them again, the rules by which the others are
+ * made, and what it takes to make a batch of all.
  *
  * Little-endian: the head of {@link HEAD_CELLS} cells of four bytes; the {@link CELLS} of each record, four bytes each;
- * for audit events their hashes, 32 bytes each; the loggers' names as JSON; the frames with the envelopes; the OTLP
- * request, in which the records may be in another order.
+ * for audit events their hashes, 32 bytes each; the loggers' names as JSON; the rules (envelope/rules.ts); the frames with
+ * the stored envelopes; the OTLP request, in which the records may be in another order.
  */
 
 import { RequestBuilder } from "../otlp/encode.ts";
@@ -12,24 +13,29 @@ import type { EnvelopeType, LevelRank } from "../wire/envelope.ts";
 import { TIMESTAMP_LENGTH } from "../envelope/prefix.ts";
 import { findDamaged, repair } from "./damaged-envelope.ts";
 import { frameHeaderBytes, hasLongFrameHeader } from "../plugin/text-frame.ts";
+import { renderFrames, rulesOf, rulesText, type EnvelopeRules } from "../envelope/rules.ts";
 import { ProtobufOrigin, type Origin } from "./origin.ts";
 import { RecordBatch } from "./record-batch.ts";
 
-const FORMAT = 2;
-/** The format in which the OTLP request has the records in the block's order, and their cells do not say so. */
+const FORMAT = 3;
+/** The format that has all envelopes and no rules. */
+const FORMAT_COMPLETE = 2;
+/** The same, if the OTLP request has the records in the block's order, and their cells do not say so. */
 const FORMAT_IN_ORDER = 1;
 
-const HEAD_CELLS = 6;
+const HEAD_CELLS = 7;
+const HEAD_CELLS_COMPLETE = 6;
 const HEAD_FORMAT = 0;
 const HEAD_RECORDS = 1;
 const HEAD_LOGGERS_BYTES = 2;
 const HEAD_FRAMES_BYTES = 3;
 const HEAD_OTLP_BYTES = 4;
 const HEAD_IS_AUDIT = 5;
+const HEAD_RULES_BYTES = 6;
 
 /**
- * Of a record: its sequence relative to the commit's first record, its envelope's size, level and logger, and its index
- * in the OTLP request.
+ * Of a record: its sequence relative to the commit's first record, its envelope's size ({@link RENDERED} if the rules make
+ * it), level and logger, and its index in the OTLP request.
  */
 const CELLS = 5;
 const CELLS_IN_ORDER = 4;
@@ -38,6 +44,8 @@ const CELL_SIZE = 1;
 const CELL_RANK = 2;
 const CELL_LOGGER = 3;
 const CELL_OTLP = 4;
+
+const RENDERED = 0;
 
 const CELL_BYTES = 4;
 const HASH_BYTES = 32;
@@ -83,7 +91,7 @@ export function encodeBlocks(
   const first = batches[0]!.firstSequence;
   return (["system_log", "audit_log"] as const)
     .filter((type) => lists[type].length > 0)
-    .map((type) => encodeBlock(type, first, lists[type], batches, allocate));
+    .map((type) => encodeBlock(type, first, lists[type], allocate));
 }
 
 /** Records of several batches, in their order. */
@@ -106,13 +114,13 @@ function encodeBlock(
   type: EnvelopeType,
   firstSequence: number,
   list: RecordList,
-  batches: readonly RecordBatch[],
   allocate: (bytes: number) => Buffer<ArrayBuffer>,
 ): Block {
   const { length: records } = list;
-  const frames = framesOf(type, list, batches);
   const otlp = new BlockRequest(list);
-  const { cells, loggers } = encodeCells(list, firstSequence, otlp.indexes);
+  const { rules, isStored } = storedFrames(list, otlp);
+  const frames = framesOf(list, isStored);
+  const { cells, loggers } = encodeCells(list, firstSequence, otlp.indexes, isStored);
   const hashes = type === "audit_log" ? encodeHashes(list) : Buffer.alloc(0);
   const head = new Int32Array(HEAD_CELLS);
   head[HEAD_FORMAT] = FORMAT;
@@ -121,7 +129,8 @@ function encodeBlock(
   head[HEAD_FRAMES_BYTES] = totalLength(frames);
   head[HEAD_OTLP_BYTES] = otlp.byteLength;
   head[HEAD_IS_AUDIT] = type === "audit_log" ? 1 : 0;
-  const parts = [bytesOf(head), bytesOf(cells), hashes, loggers, ...frames];
+  head[HEAD_RULES_BYTES] = rules.length;
+  const parts = [bytesOf(head), bytesOf(cells), hashes, loggers, rules, ...frames];
   const bytes = allocate(totalLength(parts) + otlp.byteLength);
   let position = 0;
   for (const part of parts) {
@@ -132,15 +141,45 @@ function encodeBlock(
   return { type, records, ...timeRangeOf(list), bytes };
 }
 
-function framesOf(
-  type: EnvelopeType,
-  { length }: RecordList,
-  batches: readonly RecordBatch[],
-): Uint8Array[] {
-  const isAll = length === batches.reduce((sum, batch) => sum + batch.length, 0);
-  return batches.map((batch) =>
-    (isAll ? batch : batch.select((index) => batch.type(index) === type)).frames(),
-  );
+/** Returns the rules of a block, and for each record whether its envelope is stored because they do not make it. */
+function storedFrames(
+  { length, batches, indexes }: RecordList,
+  otlp: BlockRequest,
+): { rules: Uint8Array; isStored: Uint8Array } {
+  const isStored = new Uint8Array(length).fill(1);
+  let text: string | undefined;
+  // Most records have the same rules as the one before.
+  let known: EnvelopeRules | undefined;
+  for (let item = 0; item < length; item++) {
+    const rules = batches[item]!.rules(indexes[item]!);
+    if (rules === undefined || otlp.rebuilt.has(item)) continue;
+    // Other rules are those of another configuration, which a reload may have brought in between.
+    if (rules !== known && rulesText(rules) !== (text ??= rulesText(rules))) continue;
+    known = rules;
+    isStored[item] = 0;
+  }
+  return { rules: Buffer.from(text ?? ""), isStored };
+}
+
+/** Returns the stored frames, as few pieces as possible. */
+function framesOf({ length, batches, indexes }: RecordList, isStored: Uint8Array): Uint8Array[] {
+  const frames: Uint8Array[] = [];
+  for (let item = isStored.indexOf(1); item >= 0; item = isStored.indexOf(1, item)) {
+    const batch = batches[item]!;
+    const first = indexes[item]!;
+    let end = first;
+    do {
+      item++;
+      end++;
+    } while (
+      item < length &&
+      isStored[item] === 1 &&
+      batches[item] === batch &&
+      indexes[item] === end
+    );
+    frames.push(batch.framesBetween(first, end));
+  }
+  return frames;
 }
 
 function totalLength(parts: readonly Uint8Array[]): number {
@@ -151,6 +190,7 @@ function encodeCells(
   { length, batches, indexes }: RecordList,
   firstSequence: number,
   otlpIndexes: Int32Array,
+  isStored: Uint8Array,
 ): { cells: Int32Array; loggers: Uint8Array } {
   const loggers = new Map<string, number>();
   const cells = new Int32Array(CELLS * length);
@@ -167,7 +207,7 @@ function encodeCells(
     }
     const cell = CELLS * item;
     cells[cell + CELL_SEQUENCE] = batch.sequence(index) - firstSequence;
-    cells[cell + CELL_SIZE] = batch.size(index);
+    cells[cell + CELL_SIZE] = isStored[item] === 0 ? RENDERED : batch.size(index);
     cells[cell + CELL_RANK] = batch.rank(index);
     cells[cell + CELL_LOGGER] = loggerIndex;
     cells[cell + CELL_OTLP] = otlpIndexes[item]!;
@@ -229,6 +269,8 @@ class BlockRequest {
   /** For each record of the block its index in the request. */
   readonly indexes: Int32Array;
   readonly byteLength: number;
+  /** The records of the block whose origins cannot be read, so that they were rebuilt from their envelopes. */
+  readonly rebuilt = new Set<number>();
   readonly #parts: RequestPart[] = [];
 
   constructor(list: RecordList) {
@@ -278,7 +320,9 @@ class BlockRequest {
     for (let item = start; item < end; item++) this.indexes[item] = item;
     this.#parts.push(
       new RequestBuilder(end - start, (item) =>
-        batches[start + item]!.encodedRecord(indexes[start + item]!),
+        batches[start + item]!.encodedRecord(indexes[start + item]!, () =>
+          this.rebuilt.add(start + item),
+        ),
       ),
     );
   }
@@ -341,6 +385,7 @@ class BlockReader {
   readonly records: number;
   readonly isAudit: boolean;
   readonly loggers: readonly string[];
+  /** The frames of all records. */
   readonly frames: Buffer<ArrayBuffer>;
   readonly origin: ProtobufOrigin;
   readonly #firstSequence: number;
@@ -349,26 +394,29 @@ class BlockReader {
   readonly #cells: Int32Array;
   readonly #cellsOfRecord: number;
   readonly #hashes: Buffer;
+  /** For each record whether its envelope was made again; undefined if none was. */
+  readonly #isRendered: Uint8Array | undefined;
   /** Where the next record's frame starts. */
   #position = 0;
   next = 0;
-  /** Whether an envelope is so large that it has the long frame header. */
+  /** Whether a stored envelope is so large that it has the long frame header. */
   hasLarge = false;
 
   /** @throws RangeError if the format is unknown or the bytes do not match it. */
   constructor({ firstSequence, appendedAtMs, appendedTimes, bytes }: StoredBlock) {
-    const head = readCells(bytes, 0, HEAD_CELLS);
-    const format = head[HEAD_FORMAT]!;
-    if (format !== FORMAT && format !== FORMAT_IN_ORDER) {
+    const [format] = readCells(bytes, HEAD_FORMAT, 1);
+    if (format !== FORMAT && format !== FORMAT_COMPLETE && format !== FORMAT_IN_ORDER) {
       throw new RangeError(`stored records have the unknown format ${format}`);
     }
+    const headCells = format === FORMAT ? HEAD_CELLS : HEAD_CELLS_COMPLETE;
+    const head = readCells(bytes, 0, headCells);
     this.#cellsOfRecord = format === FORMAT_IN_ORDER ? CELLS_IN_ORDER : CELLS;
     this.#firstSequence = firstSequence;
     this.#appendedAtMs = appendedAtMs;
     this.#appendedTimes = appendedTimes;
     this.records = head[HEAD_RECORDS]!;
     this.isAudit = head[HEAD_IS_AUDIT] === 1;
-    let position = HEAD_CELLS * CELL_BYTES;
+    let position = headCells * CELL_BYTES;
     const part = (length: number): Buffer<ArrayBuffer> => {
       const start = bytes.byteOffset + position;
       position += length;
@@ -378,11 +426,63 @@ class BlockReader {
     position += CELL_BYTES * this.#cells.length;
     this.#hashes = part(this.isAudit ? HASH_BYTES * this.records : 0);
     this.loggers = JSON.parse(part(head[HEAD_LOGGERS_BYTES]!).toString()) as string[];
-    this.frames = part(head[HEAD_FRAMES_BYTES]!);
-    this.origin = new ProtobufOrigin(part(head[HEAD_OTLP_BYTES]!), this.records);
+    const rulesBytes = part(format === FORMAT ? head[HEAD_RULES_BYTES]! : 0);
+    const frames = part(head[HEAD_FRAMES_BYTES]!);
+    const request = part(head[HEAD_OTLP_BYTES]!);
     if (position !== bytes.length) {
       throw new RangeError(`stored records have ${bytes.length} bytes instead of ${position}`);
     }
+    const rules = rulesBytes.length === 0 ? undefined : rulesOf(rulesBytes.toString());
+    this.origin = new ProtobufOrigin(request, this.records, { rules });
+    this.#isRendered = rules && this.#renderedRecords();
+    this.frames = this.#isRendered === undefined ? frames : this.#render(request, frames, rules!);
+  }
+
+  #renderedRecords(): Uint8Array | undefined {
+    const isRendered = new Uint8Array(this.records);
+    for (let index = 0; index < this.records; index++) {
+      const size = this.#cells[CELLS * index + CELL_SIZE];
+      isRendered[index] = size === RENDERED ? 1 : 0;
+    }
+    return isRendered.includes(1) ? isRendered : undefined;
+  }
+
+  /** Makes the envelopes that are not stored, and returns the frames of all records. */
+  #render(
+    request: Uint8Array,
+    stored: Buffer<ArrayBuffer>,
+    rules: EnvelopeRules,
+  ): Buffer<ArrayBuffer> {
+    const cells = this.#cells;
+    const isRendered = this.#isRendered!;
+    const indexes: number[] = [];
+    for (let record = 0; record < this.records; record++) {
+      if (isRendered[record] === 1) indexes.push(cells[CELLS * record + CELL_OTLP]!);
+    }
+    const { bytes, sizes } = renderFrames(request, indexes, rules);
+    let next = 0;
+    for (let record = 0; record < this.records; record++) {
+      if (isRendered[record] === 1) cells[CELLS * record + CELL_SIZE] = sizes[next++]!;
+    }
+    return indexes.length === this.records ? bytes : this.#merged(bytes, stored);
+  }
+
+  /** Puts the frames that were made and those that were stored in the order of the records. */
+  #merged(rendered: Buffer, stored: Buffer): Buffer<ArrayBuffer> {
+    const frames = Buffer.allocUnsafeSlow(rendered.length + stored.length);
+    const from = [stored, rendered];
+    const positions = [0, 0];
+    let at = 0;
+    for (let record = 0; record < this.records; record++) {
+      const source = this.#isRendered![record]!;
+      const size = this.#cells[CELLS * record + CELL_SIZE]!;
+      const start = positions[source]!;
+      const end = start + frameHeaderBytes(size) + size;
+      from[source]!.copy(frames, at, start, end);
+      positions[source] = end;
+      at += end - start;
+    }
+    return frames;
   }
 
   /** The sequence of the next record; Infinity after the last one. */
@@ -406,11 +506,12 @@ class BlockReader {
     const shift = position - first;
     do {
       const size = this.#cell(CELL_SIZE);
-      if (hasLongFrameHeader(size)) this.hasLarge = true;
+      const isRendered = this.#isRendered?.[this.next] === 1;
+      if (!isRendered && hasLongFrameHeader(size)) this.hasLarge = true;
       const start = this.#position + frameHeaderBytes(size);
       this.#position = start + size;
       sequences[batch.length] = this.nextSequence;
-      this.#add(batch, shift + start, shift + this.#position);
+      this.#add(batch, shift + start, shift + this.#position, isRendered);
       this.next++;
     } while (this.nextSequence < limit);
     if (this.#appendedTimes === undefined) {
@@ -422,11 +523,11 @@ class BlockReader {
     return shift + this.#position;
   }
 
-  #add(batch: RecordBatch, start: number, end: number): void {
+  #add(batch: RecordBatch, start: number, end: number, isRendered: boolean): void {
     const rank = this.#cell(CELL_RANK) as LevelRank;
     const logger = this.loggers[this.#cell(CELL_LOGGER)]!;
     const otlpIndex = this.#cellsOfRecord === CELLS ? this.#cell(CELL_OTLP) : this.next;
-    batch.add(start, end, rank, this.isAudit, logger, this.origin, otlpIndex);
+    batch.add(start, end, rank, this.isAudit, logger, this.origin, otlpIndex, isRendered);
     if (this.isAudit) batch.seal(batch.length - 1, this.#hash());
   }
 

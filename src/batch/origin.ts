@@ -6,6 +6,7 @@
 import type { EnvelopeType } from "../wire/envelope.ts";
 import type { LogRecord } from "../plugin/index.ts";
 import { jsonAttributes, type JsonAttributes } from "../envelope/json-attributes.ts";
+import type { EnvelopeRules } from "../envelope/rules.ts";
 import type { Steps } from "../otlp/request-limits.ts";
 import { RESOURCE_LOGS, SCOPE_LOGS } from "../otlp/schema.ts";
 import { encodeLogRecord, buildRequest, type EncodedRecord } from "../otlp/encode.ts";
@@ -31,6 +32,8 @@ export interface Origin {
   readonly request?: Uint8Array;
   /** The number of records in {@link request}. */
   readonly records?: number;
+  /** The rules that make the envelopes of its records (batches say which ones) of {@link request}. */
+  readonly rules?: EnvelopeRules | undefined;
 }
 
 /** A record of an origin. */
@@ -47,6 +50,13 @@ interface IndexedRequest {
   readonly attributes: Map<number, JsonAttributes>;
 }
 
+interface OriginOptions extends Pick<Origin, "isOwn" | "isInterim" | "rules"> {
+  /** The number of records that are in batches; default: all. */
+  readonly accepted?: number;
+  /** The memory that it uses beside the request. */
+  readonly extraBytes?: number;
+}
+
 /**
  * Retains a request's bytes and rebuilds records from them. The request is indexed again when records are asked for, and
  * the index is retained only until the garbage collector needs the memory.
@@ -57,18 +67,26 @@ export class ProtobufOrigin implements Origin {
   readonly request: Uint8Array;
   readonly isOwn: boolean;
   readonly isInterim: boolean;
+  readonly rules: EnvelopeRules | undefined;
   #indexed: WeakRef<IndexedRequest> | undefined;
 
-  /** `records`: the number of records in the request; `accepted`: the number of those that are in batches. */
+  /** `records`: the number of records in the request. */
   constructor(
     request: Uint8Array,
     records: number,
-    { accepted = records, isOwn = false, isInterim = false, extraBytes = 0 } = {},
+    {
+      accepted = records,
+      isOwn = false,
+      isInterim = false,
+      extraBytes = 0,
+      rules,
+    }: OriginOptions = {},
   ) {
     this.request = request;
     this.records = records;
     this.isOwn = isOwn;
     this.isInterim = isInterim;
+    this.rules = rules;
     this.recordBytes = extraBytes + Math.ceil(request.length / Math.max(accepted, 1));
   }
 
@@ -224,7 +242,10 @@ export function* retainAccepted(
     yield* copyAccepted(ends, request);
     return;
   }
-  const origin = new ProtobufOrigin(request.request, request.records, { accepted });
+  const origin = new ProtobufOrigin(request.request, request.records, {
+    accepted,
+    rules: request.rules,
+  });
   for (const { batch, first } of ends) {
     batch.replaceOrigins(first, (index) => ({ origin, index: batch.originIndex(index) }));
     yield;
@@ -240,7 +261,7 @@ function* copyAccepted(ends: readonly BatchEnd[], request: ProtobufOrigin): Step
     yield;
   }
   const copy = buildRequest(records.length, (index) => records[index]!);
-  const origin = new ProtobufOrigin(copy, records.length);
+  const origin = new ProtobufOrigin(copy, records.length, { rules: request.rules });
   let next = 0;
   for (const { batch, first } of ends) {
     const start = next - first;

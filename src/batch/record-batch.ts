@@ -11,6 +11,7 @@ import { auditLine, sealedAuditLine } from "../envelope/audit-line.ts";
 import { recordOfEnvelope } from "../envelope/envelope-record.ts";
 import type { JsonAttributes } from "../envelope/json-attributes.ts";
 import { EVENT_KEY } from "../envelope/event-key.ts";
+import type { EnvelopeRules } from "../envelope/rules.ts";
 import { TIMESTAMP_LENGTH, TIMESTAMP_START } from "../envelope/prefix.ts";
 import { otlpToJson } from "../otlp/to-json.ts";
 import { originOfRecords, type Origin, type OriginRef } from "./origin.ts";
@@ -23,7 +24,7 @@ const DATA_OFFSETS = {
   audit_log: '{"type":"audit_log","data":'.length,
 };
 
-/** The cells of a record. A kind is the rank of its level, plus {@link AUDIT} for an audit event. */
+/** The cells of a record. A kind is the rank of its level, with the bits {@link AUDIT} and {@link REMADE}. */
 const CELLS = 5;
 const START = 0;
 const END = 1;
@@ -31,7 +32,9 @@ const KIND = 2;
 const SOURCE = 3;
 const ORIGIN_INDEX = 4;
 
+const RANK = 7;
 const AUDIT = 8;
+const REMADE = 16;
 
 /** V8 allocates typed arrays of up to 64 bytes on its heap; memory outside of it costs more than such a batch. */
 const INITIAL_RECORDS_MIN = 3;
@@ -99,6 +102,7 @@ export class RecordBatch implements Batch {
     logger: string,
     origin: Origin,
     originIndex: number,
+    isRemade = false,
   ): void {
     const sources = this.#sources;
     let source = sources.at(-1);
@@ -112,7 +116,7 @@ export class RecordBatch implements Batch {
     const cells = this.#cells;
     cells[cell + START] = start;
     cells[cell + END] = end;
-    cells[cell + KIND] = audit ? rank + AUDIT : rank;
+    cells[cell + KIND] = audit ? rank | AUDIT : isRemade ? rank | REMADE : rank;
     cells[cell + SOURCE] = sources.length - 1;
     cells[cell + ORIGIN_INDEX] = originIndex;
     this.#originBytes += source.originBytes;
@@ -136,6 +140,7 @@ export class RecordBatch implements Batch {
         logger,
         ref?.origin ?? origin,
         ref?.index ?? this.originIndex(index),
+        this.#isRemade(index),
       );
     }
   }
@@ -182,7 +187,7 @@ export class RecordBatch implements Batch {
   }
 
   type(index: number): EnvelopeType {
-    return this.#cell(index, KIND) >= AUDIT ? "audit_log" : "system_log";
+    return (this.#cell(index, KIND) & AUDIT) === 0 ? "system_log" : "audit_log";
   }
 
   level(index: number): Level {
@@ -190,7 +195,7 @@ export class RecordBatch implements Batch {
   }
 
   rank(index: number): LevelRank {
-    return (this.#cell(index, KIND) % AUDIT) as LevelRank;
+    return (this.#cell(index, KIND) & RANK) as LevelRank;
   }
 
   logger(index: number): string {
@@ -251,6 +256,15 @@ export class RecordBatch implements Batch {
     return this.#cell(index, ORIGIN_INDEX);
   }
 
+  /** Returns the rules that make the record's envelope of its origin; undefined if the envelope has to be stored. */
+  rules(index: number): EnvelopeRules | undefined {
+    return this.#isRemade(index) ? this.origin(index).rules : undefined;
+  }
+
+  #isRemade(index: number): boolean {
+    return (this.#cell(index, KIND) & REMADE) !== 0;
+  }
+
   resourceAttributes(index: number): JsonAttributes {
     try {
       return this.origin(index).resourceAttributes(this.originIndex(index));
@@ -268,11 +282,15 @@ export class RecordBatch implements Batch {
     }
   }
 
-  /** Returns the record as it came. One that its origin cannot rebuild must not fail the other records of its commit. */
-  encodedRecord(index: number): EncodedRecord {
+  /**
+   * Returns the record as it came. One that its origin cannot rebuild must not fail the other records of its commit: it is
+   * rebuilt from its envelope, and `onRebuilt` called.
+   */
+  encodedRecord(index: number, onRebuilt?: () => void): EncodedRecord {
     try {
       return this.origin(index).otlp(this.originIndex(index));
     } catch (error) {
+      onRebuilt?.();
       return this.#encodeEnvelope(index, error);
     }
   }

@@ -141,7 +141,14 @@ export class EnvelopeEncoder {
     this.#bytesMax = bytesMax;
   }
 
-  encode(parts: RecordParts, origin: Origin, originIndex: number, sender = ANYONE): Outcome {
+  /** `isRemade`: whether a system log's envelope can be made again of its origin (rules.ts). */
+  encode(
+    parts: RecordParts,
+    origin: Origin,
+    originIndex: number,
+    sender = ANYONE,
+    isRemade = false,
+  ): Outcome {
     const scope = this.#loggers.of(parts.loggerName);
     const skipped = nameIndex(parts, scope);
     const logger = skipped < 0 ? scope : this.#loggers.of(parts.values[skipped] as string);
@@ -155,7 +162,7 @@ export class EnvelopeEncoder {
     if (logger.audit) this.#audit(parts, logger, rank, skipped, sender);
     else this.#system(parts, logger, rank, skipped);
     this.#open.writer.raw(ENVELOPE_END);
-    this.#open.commit(rank, logger.audit, logger.name, origin, originIndex);
+    this.#open.commit(rank, logger.audit, logger.name, origin, originIndex, isRemade);
     return "accepted";
   }
 

@@ -8,6 +8,7 @@ import {
   LEVELS,
 } from "../wire/envelope.ts";
 import { ascii, JsonWriter } from "./json-writer.ts";
+import type { EnvelopeRules } from "./rules.ts";
 
 /** The position and the length of the timestamp's text in an envelope's `data`, which never change. */
 export const TIMESTAMP_START = '{"timestamp":"'.length;
@@ -235,6 +236,12 @@ const NAME_CHARS_MAX = 1000;
 /** The limit of all names together: each is there eleven times. */
 const CHARS_MAX = 1 << 19;
 
+/**
+ * The version of the code that makes envelopes. It has to grow when any record's envelope changes, and the envelopes of
+ * earlier versions have to be made as before (rules.ts).
+ */
+export const ENVELOPE_VERSION = 1;
+
 /** The loggers of a gateway, by scope name. */
 export class LoggerNames {
   readonly #auditLoggers: readonly string[];
@@ -243,11 +250,14 @@ export class LoggerNames {
 
   /** The attributes of the resource that envelopes have. */
   readonly resourceAttributes: readonly string[];
+  /** The rules by which envelopes are made with them. */
+  readonly rules: EnvelopeRules;
 
   /** `auditLoggers`: the loggers whose records, and whose children's, are audit events. */
   constructor(auditLoggers: readonly string[], resourceAttributes: readonly string[] = []) {
     this.#auditLoggers = auditLoggers;
     this.resourceAttributes = resourceAttributes;
+    this.rules = { version: ENVELOPE_VERSION, resourceAttributes };
   }
 
   of(name: string): LoggerName {

@@ -11,13 +11,7 @@
 
 import { BatchBuilder } from "../batch/batch-builder.ts";
 import { encodeStoredRecords } from "../otlp/request-encoder.ts";
-import { LoggerNames } from "./prefix.ts";
-
-/**
- * The version of the code that makes envelopes. It has to grow when any record's envelope changes, and {@link renderFrames}
- * has to make the envelopes of earlier versions as before (test/encode/rules.test.ts).
- */
-const VERSION = 1;
+import { ENVELOPE_VERSION, LoggerNames } from "./prefix.ts";
 
 export interface EnvelopeRules {
   readonly version: number;
@@ -27,7 +21,7 @@ export interface EnvelopeRules {
 
 /** Returns the rules of this version. */
 export function envelopeRules(resourceAttributes: readonly string[] = []): EnvelopeRules {
-  return { version: VERSION, resourceAttributes };
+  return { version: ENVELOPE_VERSION, resourceAttributes };
 }
 
 /** Returns the rules as JSON; equal rules have the same text. */
@@ -47,7 +41,7 @@ export function rulesOf(text: string): EnvelopeRules {
   let rules = parsed.get(text);
   if (rules === undefined) {
     rules = JSON.parse(text) as EnvelopeRules;
-    if (!(rules.version >= 1 && rules.version <= VERSION)) {
+    if (!(rules.version >= 1 && rules.version <= ENVELOPE_VERSION)) {
       throw new RangeError(`envelopes have the rules of the unknown version ${rules.version}`);
     }
     if (parsed.size >= PARSED_MAX) parsed.clear();

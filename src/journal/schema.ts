@@ -14,9 +14,9 @@ import { createPrivateFile } from "../runtime/private-file.ts";
 import { OrderError, TIME_INDEX_SCHEMA, TimeIndex } from "./time-index.ts";
 
 /** Changes when an older Tailgate could not read what this one writes. */
-const FORMAT = 2;
-/** The format without compressed blocks. A journal of this format is upgraded in place. */
-const FORMAT_UNCOMPRESSED = 1;
+const FORMAT = 3;
+/** The formats with all envelopes, and before that without compressed blocks. Journals of these are upgraded in place. */
+const OLDER_FORMATS = [2, 1];
 
 const SET_FORMAT = `PRAGMA user_version = ${FORMAT}`;
 
@@ -214,13 +214,13 @@ export function connect(path: string): DatabaseSync {
     // Finds cells that reach beyond their page when the page is read, not only when the cell is.
     db.exec("PRAGMA cell_size_check = ON");
     const format = db.prepare("PRAGMA user_version").get()!["user_version"] as number;
-    if (![0, FORMAT_UNCOMPRESSED, FORMAT].includes(format)) throw new UnknownFormatError(format);
+    if (![0, ...OLDER_FORMATS, FORMAT].includes(format)) throw new UnknownFormatError(format);
     db.exec("PRAGMA journal_mode = WAL");
     db.exec("PRAGMA synchronous = FULL");
     // Checkpoints are made between commits, when nobody waits.
     db.exec("PRAGMA wal_autocheckpoint = 0");
     if (format === 0) create(db);
-    if (format === FORMAT_UNCOMPRESSED) db.exec(SET_FORMAT);
+    if (OLDER_FORMATS.includes(format)) db.exec(SET_FORMAT);
     // In an older journal the time index starts with the next commits.
     db.exec(TIME_INDEX_SCHEMA);
     db.exec(MEMORIES_SCHEMA);

@@ -248,7 +248,7 @@ class RequestEncoder {
     this.#stored = records;
     this.#isRestricted = !(sender.maySendAuditEvents && sender.maySendSystemLogs);
     this.#logger = loggers.of("");
-    this.#origin = new ProtobufOrigin(index.reader.bytes, index.length);
+    this.#origin = new ProtobufOrigin(index.reader.bytes, index.length, { rules: loggers.rules });
     this.#decoder = new ProtobufDecoder(index, PART_VALUES_MAX);
     this.#fast = new FastEnvelopeWriter(index.reader, open.writer);
     this.#plain = new EnvelopeEncoder(open, lowest, loggers, PART_ENVELOPE_BYTES_MAX);
@@ -326,7 +326,9 @@ class RequestEncoder {
       return this.#smallRecord(record, end - start);
     }
     this.#acceptedBytes += end - start;
-    if (!open.commit(rank, logger.audit, logger.name, this.#origin, record)) this.#fast.forget();
+    const { audit, name } = logger;
+    const isInPlace = open.commit(rank, audit, name, this.#origin, record, fields.hasTime);
+    if (!isInPlace) this.#fast.forget();
     return "accepted";
   }
 
@@ -348,7 +350,8 @@ class RequestEncoder {
   }
 
   #smallRecord(record: number, bytes: number): Outcome | undefined {
-    return bytes > STEP_BYTES ? undefined : this.#encodePlainly(this.#partsOf(record), record);
+    if (bytes > STEP_BYTES) return undefined;
+    return this.#encodePlainly(this.#partsOf(record), record, fields.hasTime);
   }
 
   /** Reads the fields and the time again: after a step they may be those of another request's record. */
@@ -357,8 +360,9 @@ class RequestEncoder {
     fields.read(this.#index.reader, this.#index.start(record), this.#index.end(record));
     this.#readTime(record);
     const parts = this.#partsOf(record);
+    const { hasTime } = fields;
     yield;
-    return this.#encodePlainly(parts, record);
+    return this.#encodePlainly(parts, record, hasTime);
   }
 
   #partsOf(record: number): RecordParts {
@@ -368,8 +372,9 @@ class RequestEncoder {
     return parts;
   }
 
-  #encodePlainly(parts: RecordParts, record: number): Outcome {
-    const outcome = this.#plain.encode(parts, this.#origin, record, this.#sender);
+  /** The envelope of a record without a time has the time at which it came, and cannot be made again. */
+  #encodePlainly(parts: RecordParts, record: number, hasTime: boolean): Outcome {
+    const outcome = this.#plain.encode(parts, this.#origin, record, this.#sender, hasTime);
     if (outcome === "accepted") {
       this.#acceptedBytes += this.#index.end(record) - this.#index.start(record);
     }

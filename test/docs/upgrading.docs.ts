@@ -33,7 +33,7 @@ test("the journal of an older version is upgraded in place", async () => {
   const records = await (await fetch(`${gateway.url}/api/logs`)).text();
   expect(records).toContain('"message":"old"');
   await gateway.stop();
-  expect(formatOf(database)).toBe(2);
+  expect(formatOf(database)).toBe(3);
 });
 
 test("the journal of a newer version is refused and left alone", async () => {
@@ -43,7 +43,7 @@ test("the journal of a newer version is refused and left alone", async () => {
   const database = `${gateway.logDir}/journal.db`;
   {
     using db = new DatabaseSync(database);
-    db.exec("PRAGMA user_version = 3");
+    db.exec("PRAGMA user_version = 4");
   }
   const args = ["run", "--port", "0", ...PORTS, "--log-dir", gateway.logDir];
   const refused = await runCli(args);
@@ -51,7 +51,7 @@ test("the journal of a newer version is refused and left alone", async () => {
   expect(refused.stderr).toContain("JOURNAL_UNUSABLE");
   const [shown] = page.listings;
   expect(refused.stderr).toContain(shown!.trim());
-  expect(formatOf(database)).toBe(3);
+  expect(formatOf(database)).toBe(4);
 });
 
 test("clients resume after the restart, and the commands of the page work", async () => {

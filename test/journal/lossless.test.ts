@@ -11,7 +11,7 @@ import {
   toProtobuf,
   type JsonRequest,
 } from "../encode/generated-request.ts";
-import { envelopesOf } from "../harness/records.ts";
+import { encodeRecords, envelopesOf } from "../harness/records.ts";
 import { mixed, otlpOf, recordsOf, withHuge } from "../encode/sized-requests.ts";
 import { soundTexts } from "../encode/sound-batch.ts";
 import { JournalDirectory, pagesOf } from "./journal-directory.ts";
@@ -207,30 +207,29 @@ describe("a large request", () => {
   });
 
   it("reads requests stored by an older Tailgate", () => {
-    const logRecords = Array.from({ length: 40 }, (_, index) => ({
-      observedTimeUnixNano: String(1000 * (index + 1)),
-      body: { stringValue: `${index}` },
-    }));
-    const open = new BatchBuilder();
-    const body = toProtobuf({ resourceLogs: [{ scopeLogs: [{ logRecords }] }] });
-    encodeOtlpProtobuf(body, open, 0);
-    const [block] = encodeBlocks(open.take());
-    const bytes = formatOne(Buffer.from(block!.bytes), logRecords.length);
-    const batch = decodeBlocks([{ firstSequence: 1, appendedAtMs: 0, bytes }]);
-    expect(Array.from({ length: 40 }, (_, index) => batch.record(index).body)).toEqual(
-      logRecords.map(({ body: { stringValue } }) => stringValue),
-    );
+    const bodies = Array.from({ length: 40 }, (_, index) => `${index}`);
+    const [block] = encodeBlocks(encodeRecords(bodies.map((body) => ({ body }))));
+    for (const format of [1, 2]) {
+      const bytes = olderFormat(Buffer.from(block!.bytes), format, bodies.length);
+      const batch = decodeBlocks([{ firstSequence: 1, appendedAtMs: 0, bytes }]);
+      const found = bodies.map((_, index) => batch.record(index).body);
+      expect([found, soundTexts(batch).length]).toEqual([bodies, bodies.length]);
+    }
   });
 });
 
-/** The same block in format 1, which has four cells per record and the records in order. */
-function formatOne(block: Buffer, records: number): Buffer<ArrayBuffer> {
+/**
+ * The same block in an older format, if all its envelopes are stored: without the length of the rules; format 1 has four
+ * cells per record and the records in order.
+ */
+function olderFormat(block: Buffer, format: number, records: number): Buffer<ArrayBuffer> {
   const head = Buffer.from(block.subarray(0, 24));
-  head.writeInt32LE(1);
+  head.writeInt32LE(format);
+  const bytes = format === 1 ? 16 : 20;
   const cells = Array.from({ length: records }, (_, index) =>
-    block.subarray(24 + 20 * index, 24 + 20 * index + 16),
+    block.subarray(28 + 20 * index, 28 + 20 * index + bytes),
   );
-  return Buffer.concat([head, ...cells, block.subarray(24 + 20 * records)]);
+  return Buffer.concat([head, ...cells, block.subarray(28 + 20 * records)]);
 }
 
 function throughJson(one: JsonRequest): JsonRequest {

@@ -130,7 +130,7 @@ describe("the sqlite journal", () => {
     expect(rowOf(file, 2).bytes.length).toBeGreaterThan(1_000_000);
     expect(rowOf(file, 3).bytes.length).toBeLessThan(10_000);
     using db = new DatabaseSync(file);
-    expect(db.prepare("PRAGMA user_version").get()).toEqual({ user_version: 2 });
+    expect(db.prepare("PRAGMA user_version").get()).toEqual({ user_version: 3 });
   });
 
   it("appends audit events to the chain in order of sequence", async () => {
@@ -537,12 +537,12 @@ describe("the directory", () => {
     const file = directory.file("journal.db");
     {
       using db = new DatabaseSync(file);
-      db.exec("PRAGMA user_version = 3");
+      db.exec("PRAGMA user_version = 4");
     }
     const before = await readFile(file);
     await expect(directory.open()).rejects.toMatchObject({
       code: "JOURNAL_UNUSABLE",
-      message: expect.stringContaining("format 3") as string,
+      message: expect.stringContaining("format 4") as string,
     });
     expect((await readFile(file)).equals(before)).toBe(true);
     expect(await readdir(directory.path)).not.toContain(expect.stringContaining("damaged"));

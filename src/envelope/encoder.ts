@@ -105,13 +105,13 @@ const UNUSUAL_IN_SYSTEM_LOG = UNUSUAL_NAME | RESERVED_NAME;
 const UNUSUAL_IN_AUDIT_EVENT = UNUSUAL_NAME | AUDIT_RESERVED_NAME;
 
 /** Names the event if the record itself does not (semantic conventions; deprecated). */
-const EVENT_NAME_ATTRIBUTE = "event.name";
+export const EVENT_NAME_ATTRIBUTE = "event.name";
 
 /** Rust's tracing names every event after its location in the source, which is not an event name (otel.md). */
 const SOURCE_LOCATION = /^event .+:\d+$/;
 
 /** Returns the event's name; "" if it has no meaningful one. */
-function meaningfulEventName(name: string | undefined): string {
+export function meaningfulEventName(name: string | undefined): string {
   return name === undefined || SOURCE_LOCATION.test(name) ? "" : name;
 }
 

@@ -1,0 +1,195 @@
+/** Evaluates the nodes of filters on a block's columns. */
+
+import { isSameOrChild } from "../../wire/envelope.ts";
+import type { FieldNode, FilterNode, LoggerNode } from "../../wire/query/ast.ts";
+import { valueAtPath } from "../../wire/fields.ts";
+import type { BlockView } from "../block-view.ts";
+import { BlockFields, type Sources } from "./block-fields.ts";
+import { bothOf, eitherOf, known, negated, RecordSet, type Verdict } from "./record-set.ts";
+import { resourcesOf } from "./shared-parts.ts";
+import {
+  fieldMatcher,
+  isWildcardMatch,
+  matchesJson,
+  textMatcher,
+  type ValueMatcher,
+} from "./value-matcher.ts";
+
+/** The matchers of a search's nodes, made once for all blocks. */
+export class Matchers {
+  readonly #texts = new Map<FilterNode, ValueMatcher>();
+  readonly #fields = new Map<FilterNode, ValueMatcher>();
+
+  /** Of a text, or of what a field's term is as text. */
+  text(node: FilterNode): ValueMatcher | undefined {
+    let matcher = this.#texts.get(node);
+    if (!matcher) {
+      if (node.kind === "text") matcher = textMatcher(node.pattern);
+      else if (node.kind === "field" && node.alsoText !== undefined) {
+        matcher = textMatcher({ kind: "literal", text: node.alsoText });
+      } else return undefined;
+      this.#texts.set(node, matcher);
+    }
+    return matcher;
+  }
+
+  field(node: FieldNode): ValueMatcher {
+    let matcher = this.#fields.get(node);
+    if (!matcher) this.#fields.set(node, (matcher = fieldMatcher(node.test)));
+    return matcher;
+  }
+}
+
+const RESOURCE_PREFIX = "resource.";
+
+export class NodeEvaluator {
+  readonly fields: BlockFields;
+  readonly #view: BlockView;
+  readonly #matchers: Matchers;
+
+  constructor(view: BlockView, matchers: Matchers) {
+    this.fields = new BlockFields(view);
+    this.#view = view;
+    this.#matchers = matchers;
+  }
+
+  /** Returns what is known of the records of `within`; of the others, it may be anything. */
+  evaluate(node: FilterNode, within: RecordSet): Verdict {
+    switch (node.kind) {
+      case "all":
+        return known(RecordSet.all(this.#view.length));
+      case "and":
+        return this.#and(node.nodes, within);
+      case "or":
+        return this.#or(node.nodes, within);
+      case "not":
+        return negated(this.evaluate(node.node, within));
+      case "type":
+        return known(node.type === this.#view.type ? this.#all() : this.#none());
+      case "level":
+        return known(
+          this.#selected(this.#view.ranks, (rank) => rank >= node.min && rank <= node.max),
+        );
+      case "logger":
+        return this.#logger(node);
+      case "text":
+        return this.#text(this.#matchers.text(node)!, within);
+      default:
+        return this.#field(node, within);
+    }
+  }
+
+  #and(nodes: readonly FilterNode[], within: RecordSet): Verdict {
+    let verdict = known(within);
+    for (const node of byCost(nodes)) {
+      verdict = bothOf(verdict, this.evaluate(node, verdict.perhaps));
+      if (verdict.perhaps.isEmpty) break;
+    }
+    return verdict;
+  }
+
+  #or(nodes: readonly FilterNode[], within: RecordSet): Verdict {
+    let verdict = known(this.#none());
+    let rest = within;
+    for (const node of byCost(nodes)) {
+      verdict = eitherOf(verdict, this.evaluate(node, rest));
+      rest = rest.copy().subtract(verdict.surely);
+      if (rest.isEmpty) break;
+    }
+    return verdict;
+  }
+
+  #logger({ test }: LoggerNode): Verdict {
+    const isWanted = this.#view.directory.loggers.map((name) => isLoggerMatch(name, test));
+    return known(this.#selected(this.#view.loggers, (logger) => isWanted[logger]!));
+  }
+
+  #selected(of: ArrayLike<number>, isWanted: (value: number) => boolean): RecordSet {
+    const records = this.#none();
+    for (let record = 0; record < of.length; record++) {
+      if (isWanted(of[record]!)) records.add(record);
+    }
+    return records;
+  }
+
+  #text(matcher: ValueMatcher, within: RecordSet): Verdict {
+    return this.#found(this.fields.texts, matcher, within);
+  }
+
+  #found({ sources, unsure, unknown }: Sources, matcher: ValueMatcher, within: RecordSet): Verdict {
+    const found = this.#none();
+    for (const source of sources) source.search(matcher, within, found);
+    if (unknown.isEmpty && unsure.isEmpty) return known(found);
+    return {
+      surely: found.copy().subtract(unsure),
+      perhaps: found.union(unknown),
+    };
+  }
+
+  #field(node: FieldNode, within: RecordSet): Verdict {
+    const matcher = this.#matchers.field(node);
+    const sources = this.fields.field(node.name);
+    let verdict = this.#found(sources, matcher, within);
+    if (matcher.isExistence) verdict = eitherOf(verdict, known(sources.containers));
+    else if (matcher.may.json && !sources.mayBeJson.isEmpty) {
+      verdict = { ...verdict, perhaps: verdict.perhaps.copy().union(sources.mayBeJson) };
+    }
+    if (node.name.startsWith(RESOURCE_PREFIX)) {
+      verdict = eitherOf(verdict, this.#resource(node.name.slice(RESOURCE_PREFIX.length), matcher));
+    }
+    const text = this.#matchers.text(node);
+    if (text === undefined) return verdict;
+    const rest = within.copy().subtract(verdict.surely);
+    return rest.isEmpty ? verdict : eitherOf(verdict, this.#text(text, rest));
+  }
+
+  #resource(name: string, matcher: ValueMatcher): Verdict {
+    const isWanted = resourcesOf(this.#view).map(({ attributes }) => {
+      const value = valueAtPath(Object.fromEntries(attributes), name);
+      return value !== undefined && matchesJson(matcher, value);
+    });
+    return known(this.#selected(this.#view.resources.of, (resource) => isWanted[resource]!));
+  }
+
+  #all(): RecordSet {
+    return RecordSet.all(this.#view.length);
+  }
+
+  #none(): RecordSet {
+    return RecordSet.none(this.#view.length);
+  }
+}
+
+export function isLoggerMatch(name: string, test: LoggerNode["test"]): boolean {
+  return test.kind === "family"
+    ? isSameOrChild(name, test.name)
+    : isWildcardMatch(name, test.parts);
+}
+
+/** What nodes cost, the cheapest first. */
+function byCost(nodes: readonly FilterNode[]): readonly FilterNode[] {
+  return nodes.toSorted((one, other) => costOf(one) - costOf(other));
+}
+
+function costOf(node: FilterNode): number {
+  switch (node.kind) {
+    case "all":
+    case "type":
+      return 0;
+    case "level":
+    case "logger":
+      return 1;
+    case "field":
+      return node.alsoText === undefined ? costOfTest(node) : 100;
+    case "text":
+      return node.pattern.kind === "regex" ? 1000 : 100;
+    case "not":
+      return costOf(node.node);
+    default:
+      return node.nodes.reduce((sum, inner) => sum + costOf(inner), 0);
+  }
+}
+
+function costOfTest({ test }: FieldNode): number {
+  return test.kind === "regex" ? 20 : 2;
+}

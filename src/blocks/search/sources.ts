@@ -1,0 +1,154 @@
+/** Values of a block's records: those of a column, or those that the envelope's rules make of something else. */
+
+import type { Column } from "../block-view.ts";
+import { searchTexts, textsOf } from "./column-search.ts";
+import { RecordSet } from "./record-set.ts";
+import type { Scalar, ValueMatcher } from "./value-matcher.ts";
+
+/** Values with the records that have them. Undefined stands for no value. */
+export interface ValueList {
+  readonly values: readonly (Scalar | undefined)[];
+  /** For each item the index of its value; undefined if each item has a value of its own. */
+  readonly codes: ArrayLike<number> | undefined;
+  /** For each item its record; undefined if there is one item for each record. */
+  readonly records: ArrayLike<number> | undefined;
+}
+
+/** Where values come from. */
+export interface Source {
+  /** Adds the records with a value that matches. Records that are not in `within` need not be searched. */
+  search(matcher: ValueMatcher, within: RecordSet, records: RecordSet): void;
+  list(): ValueList;
+}
+
+/** Which kind of text values are, if they need not be tested against every matcher. */
+type Shape = keyof ValueMatcher["may"];
+
+export function listSource(list: () => ValueList, shape?: Shape): Source {
+  return {
+    search(matcher, within, records) {
+      if (shape !== undefined && !matcher.may[shape]) return;
+      searchList(list(), matcher, within, records);
+    },
+    list,
+  };
+}
+
+function searchList(
+  { values, codes, records: recordOf }: ValueList,
+  matcher: ValueMatcher,
+  within: RecordSet,
+  records: RecordSet,
+): void {
+  const items = codes?.length ?? values.length;
+  if (!codes) {
+    for (let item = 0; item < items; item++) {
+      const record = recordOf ? recordOf[item]! : item;
+      if (within.has(record) && isMatch(values[item], matcher)) records.add(record);
+    }
+    return;
+  }
+  const matches = new Uint8Array(values.length);
+  for (const [value, text] of values.entries()) if (isMatch(text, matcher)) matches[value] = 1;
+  for (let item = 0; item < items; item++) {
+    if (matches[codes[item]!] === 1) records.add(recordOf ? recordOf[item]! : item);
+  }
+}
+
+function isMatch(value: Scalar | undefined, matcher: ValueMatcher): boolean {
+  if (value === undefined) return false;
+  return matcher.isExistence ? value !== null : matcher.matches(value);
+}
+
+/** Returns the values of a column as they are. `isUsual`: false if the texts of the block have unusual folding. */
+export function columnSource(column: Column, isUsual: boolean): Source {
+  if (column.info.kind !== "text") {
+    const isNumeric = column.info.kind === "int" || column.info.kind === "double";
+    return listSource(() => listOf(column, scalarsOf(column)), isNumeric ? "number" : undefined);
+  }
+  return {
+    search(matcher, within, records) {
+      if (matcher.isExistence) records.addAll(column.records);
+      else searchTexts(column, matcher, isUsual, within, records);
+    },
+    list: () => listOf(column, textsOf(column)),
+  };
+}
+
+/** Returns what values of a column become. */
+export function derivedSource(
+  column: Column,
+  derive: (value: Scalar) => Scalar | undefined,
+): Source {
+  return listSource(() => listOf(column, scalarsOf(column).map(derive)));
+}
+
+/** Returns ids in hexadecimal. An id of zeros is none. */
+export function idSource(column: Column): Source {
+  return listSource(() => listOf(column, idsOf(column)), "id");
+}
+
+/** Returns a source without the values of some records. */
+export function without(hidden: RecordSet, source: Source): Source {
+  if (hidden.isEmpty) return source;
+  return {
+    search(matcher, within, records) {
+      const found = RecordSet.none(records.size);
+      source.search(matcher, within, found);
+      records.union(found.subtract(hidden));
+    },
+    list() {
+      const { values, codes, records } = source.list();
+      const shown = Uint32Array.from(
+        { length: codes?.length ?? values.length },
+        (_, item) => item,
+      ).filter((item) => !hidden.has(records ? records[item]! : item));
+      return {
+        values,
+        codes: shown.map((item) => (codes ? codes[item]! : item)),
+        records: shown.map((item) => (records ? records[item]! : item)),
+      };
+    },
+  };
+}
+
+function listOf(column: Column, values: readonly (Scalar | undefined)[]): ValueList {
+  return { values, codes: column.codes, records: column.records };
+}
+
+/** Returns the (distinct) values of a column. */
+function scalarsOf(column: Column): Scalar[] {
+  switch (column.info.kind) {
+    case "text":
+      return textsOf(column);
+    case "int":
+    case "double":
+      return Array.from(column.numbers!, (number) =>
+        Number.isFinite(number) ? number : String(number),
+      );
+    case "bool":
+      return Array.from(column.numbers!, (number) => number !== 0);
+    case "bytes":
+      return bytesOf(column).map((bytes) => bytes.toString("base64"));
+    default:
+      return Array.from({ length: column.distinct }, () => null);
+  }
+}
+
+const ZEROS = /^0*$/;
+
+function idsOf(column: Column): (string | undefined)[] {
+  return bytesOf(column).map((bytes) => {
+    const id = bytes.toString("hex");
+    return ZEROS.test(id) ? undefined : id;
+  });
+}
+
+function bytesOf(column: Column): Buffer[] {
+  const { data, width = 0, ends } = column.bytes!;
+  return Array.from({ length: column.distinct }, (_, value) =>
+    ends
+      ? data.subarray(value === 0 ? 0 : ends[value - 1], ends[value])
+      : data.subarray(width * value, width * (value + 1)),
+  );
+}

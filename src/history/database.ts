@@ -30,6 +30,16 @@ export function historyPath(directory: string): string {
   return join(directory, HISTORY_FILE);
 }
 
+/** Returns the sequence up to which the history of that directory has the records; 0 if there is none that can be read. */
+export function readMerged(directory: string): number {
+  try {
+    using db = openForReading(directory);
+    return new HistoryRows(db).merged;
+  } catch {
+    return 0;
+  }
+}
+
 /** Opens the history for one of the threads that search it. Throws if there is none. */
 export function openForReading(directory: string): DatabaseSync {
   const db = new DatabaseSync(historyPath(directory), { readOnly: true });

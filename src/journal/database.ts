@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import type { Block } from "../batch/block.ts";
+import type { BlockRange } from "../history/block-range.ts";
 import type { EnvelopeType } from "../plugin/index.ts";
 import {
   KEYED_EVENTS_MAX,
@@ -40,6 +41,10 @@ const WAL_FILE = "journal.db-wal";
 
 /** One transaction of trimming deletes at most this many rows: it must not delay a commit. */
 const TRIMMED_ROWS_MAX = 64;
+
+/** The names under which it is stored up to where, and up to when, records are in the history. */
+const MERGED = "merged";
+const MERGED_MS = "merged_ms";
 
 /** The value of `clean` of a journal that was closed; versions that do not know fingerprints wrote this one. */
 const CLEAN = 1;
@@ -96,6 +101,8 @@ export interface Location {
   readonly retention: Retention;
   readonly lock: WriteLock;
   readonly mark: HighWaterMark;
+  /** The sequence up to which the history has the records. */
+  readonly merged: number;
 }
 
 /** Durable records that are missing from the database. */
@@ -125,6 +132,8 @@ export class JournalDatabase {
   readonly #floors: Floors;
   #newest = 0;
   #chain: ChainState = NO_EVENTS;
+  /** The sequence up to which the records are in the history. */
+  #merged = 0;
   /** The salt of the write-ahead log; undefined if the next commit may restart it. */
   #salt: number | undefined;
   /** Whether the database is marked as cleanly closed. */
@@ -144,6 +153,7 @@ export class JournalDatabase {
         system_log: this.#floorOf("system_log"),
         audit_log: this.#floorOf("audit_log"),
       };
+      this.#merged = this.#meta(MERGED) ?? 0;
       this.#newest = this.#lastStored();
       this.#chain = readChain(db);
     } catch (error) {
@@ -190,24 +200,44 @@ export class JournalDatabase {
     }
   }
 
+  /** The sequence up to which the records are in the history. */
+  get merged(): number {
+    return this.#merged;
+  }
+
   /** When the newest commit was appended; undefined before the first. */
   get lastMs(): number | undefined {
     const rows = TYPES.map((type) => this.#newestRow(type)).filter((row) => row !== undefined);
-    return rows.sort((one, other) => one.last - other.last).at(-1)?.appended;
+    const newest = rows.sort((one, other) => one.last - other.last).at(-1);
+    return newest?.appended ?? this.#meta(MERGED_MS);
   }
 
-  /** The sequence of the oldest record; undefined if there is none. */
+  /** The sequence of the oldest record that is not merged; undefined if there is none. */
   get oldest(): number | undefined {
-    const firsts = TYPES.map((type) => this.#statements.blocks[type].asc.byTable.get(1));
+    const next = this.#merged + 1;
+    const firsts = TYPES.map((type) => this.#statements.blocks[type].asc.byTable.get(next));
     const found = firsts.filter((row) => row !== undefined) as { first: number }[];
-    return found.length === 0 ? undefined : Math.min(...found.map(({ first }) => first));
+    if (found.length === 0) return undefined;
+    return Math.max(next, Math.min(...found.map(({ first }) => first)));
+  }
+
+  /** The stored size of a type's records. */
+  bytesOf(type: EnvelopeType): number {
+    const [oldest] = this.#statements.blocks[type].oldest.all(1) as unknown as NewestRow[];
+    return oldest === undefined ? 0 : this.#newestRow(type)!.total - oldest.total + oldest.bytes;
   }
 
   /** The space in the file that can be used without growing it. */
   get freeBytes(): number {
-    const pages = this.#db.prepare("PRAGMA freelist_count").get()!["freelist_count"] as number;
-    const bytes = this.#db.prepare("PRAGMA page_size").get()!["page_size"] as number;
-    return pages * bytes;
+    return this.#pragma("freelist_count") * this.#pragma("page_size");
+  }
+
+  get fileBytes(): number {
+    return this.#pragma("page_count") * this.#pragma("page_size");
+  }
+
+  #pragma(name: string): number {
+    return this.#db.prepare(`PRAGMA ${name}`).get()![name] as number;
   }
 
   /** Starts an epoch unless the journal was closed cleanly: sequences may have been handed out and lost. */
@@ -238,10 +268,14 @@ export class JournalDatabase {
     };
   }
 
-  /** Fills a new database with what is known about the journal that it continues, whose records are a gap. */
+  /**
+   * Fills a new database with what is known about the journal that it continues. Its records that are not in the history
+   * are a gap.
+   */
   restore({ newest, chain, epochs, cursors, memories, events }: JournalState): void {
+    const { merged } = this.location;
     this.transaction(() => {
-      if (newest > 0) this.#statements.insertGap.run(newest, 1, "damaged");
+      if (newest > merged) this.#statements.insertGap.run(newest, merged + 1, "damaged");
       for (const { first, epoch } of epochs) {
         if (first <= newest + 1) this.#statements.insertEpoch.run(first, epoch);
       }
@@ -254,6 +288,64 @@ export class JournalDatabase {
     });
     this.#newest = newest;
     this.#chain = chain;
+    this.deleteMerged(merged);
+  }
+
+  /** Makes the journal agree with the history: what both have counts in the history, and what neither has is lost. */
+  agreeWithHistory(): void {
+    const { merged } = this.location;
+    if (merged >= this.#merged) this.deleteMerged(merged);
+    else this.loseMerged(merged + 1);
+  }
+
+  /** Records that the merged records from `first` on are lost. Returns their range. */
+  loseMerged(first: number): BlockRange | undefined {
+    const to = this.#merged;
+    const from = Math.max(first, Math.min(this.#floors.system_log, this.#floors.audit_log));
+    if (from > to) return undefined;
+    this.transaction(() => {
+      this.#statements.deleteGapsIn.run(from, to);
+      this.#statements.insertGap.run(to, from, "damaged");
+    });
+    return { from, to };
+  }
+
+  /** Deletes the records up to that one, which are in the history. */
+  deleteMerged(merged: number): void {
+    if (merged <= this.#merged) return;
+    const newest = TYPES.map((type) => this.#statements.blocks[type].upTo.get(merged));
+    const times = newest.filter((row) => row !== undefined).map((row) => row["appended"] as number);
+    this.transaction(() => {
+      this.#setMeta(MERGED, merged);
+      if (times.length > 0) this.#setMeta(MERGED_MS, Math.max(...times));
+      for (const type of TYPES) {
+        const { deleteBelow, timeIndex } = this.#statements.blocks[type];
+        deleteBelow.run(merged + 1);
+        timeIndex.deleteBelow(merged + 1);
+        timeIndex.reset();
+      }
+    });
+    this.#merged = merged;
+    this.#newest = Math.max(this.#newest, merged);
+    this.location = { ...this.location, merged };
+  }
+
+  /** Notes what has expired of the history: the smallest sequences from which on all records are retained. */
+  raiseFloors(floors: Floors): void {
+    if (TYPES.every((type) => floors[type] <= this.#floors[type])) return;
+    this.transaction(() => {
+      for (const type of TYPES) {
+        if (floors[type] > this.#floors[type]) this.#setMeta(`floor.${type}`, floors[type]);
+      }
+      const lowest = TYPES.map((type) => Math.max(floors[type], this.#floors[type]));
+      this.#statements.deleteGapsBelow.run(Math.min(...lowest));
+    });
+    for (const type of TYPES) this.#floors[type] = Math.max(floors[type], this.#floors[type]);
+  }
+
+  /** Gives the space of deleted records back to the file system, with all that is left of them. */
+  compact(): void {
+    this.#db.exec("VACUUM");
   }
 
   /**
@@ -266,6 +358,7 @@ export class JournalDatabase {
       tables = deleteDamagedRows(this.#db);
       if (tables.includes("meta")) {
         for (const type of TYPES) this.#setMeta(`floor.${type}`, this.#floors[type]);
+        if (this.#merged > 0) this.#setMeta(MERGED, this.#merged);
       }
       if (loss === undefined && !tables.includes("chain")) return;
       if (loss !== undefined) {
@@ -351,11 +444,31 @@ export class JournalDatabase {
     });
   }
 
-  /** Reads whole commits, starting with that of the query's first record. */
+  /** Reads whole commits that are not merged, starting with that of the query's first record. */
   read(query: PageQuery): StoredPage {
     const { from } = query;
-    if (from < 1 || from > this.#newest) return { from, to: from - 1, blocks: [], gaps: [] };
-    return new StoredPageReader(this.#statements, query, this.#floors, this.#newest).read();
+    if (from <= this.#merged || from > this.#newest) {
+      return { from, to: from - 1, blocks: [], gaps: [] };
+    }
+    const reader = new StoredPageReader(this.#statements, query, this.#floors, this.#newest);
+    return pageAbove(reader.read(), this.#merged);
+  }
+
+  /** Reads the records from `from` on to be merged. Throws if it is unknown which ones there are. */
+  readFresh(from: number): StoredPage {
+    const start = Math.max(from, this.#merged + 1);
+    if (start > this.#newest) return { from: start, to: start - 1, blocks: [], gaps: [] };
+    const query = {
+      from: start,
+      order: "asc",
+      type: undefined,
+      sinceMs: undefined,
+      untilMs: undefined,
+    } as const;
+    const reader = new StoredPageReader(this.#statements, query, this.#floors, this.#newest);
+    const page = reader.read();
+    if (reader.isBroken) throw new Error("the index of the journal cannot be read");
+    return page;
   }
 
   /** Deletes some of what has expired. Returns whether there is more. */
@@ -490,7 +603,8 @@ export class JournalDatabase {
     const lasts = TYPES.map((type) => this.#newestRow(type)?.last ?? 0);
     const gap = intactRows(this.#db, "holes", "ORDER BY last").at(-1);
     const lastGap = (gap?.["last"] as number | undefined) ?? 0;
-    return Math.max(...lasts, lastGap, this.#floors.system_log - 1, this.#floors.audit_log - 1);
+    const floors = TYPES.map((type) => this.#floors[type] - 1);
+    return Math.max(...lasts, lastGap, ...floors, this.#merged);
   }
 
   /** A damaged floor is replaced by the oldest row. */
@@ -516,4 +630,19 @@ interface NewestRow {
   readonly last: number;
   readonly appended: number;
   readonly total: number;
+  readonly bytes: number;
+}
+
+/** Returns the part of a page that is not merged: a commit can be merged in part. */
+function pageAbove(page: StoredPage, merged: number): StoredPage {
+  const { from, to, blocks, gaps } = page;
+  if (from > merged) return page;
+  return {
+    from: merged + 1,
+    to,
+    blocks: blocks.filter(({ lastSequence }) => lastSequence > merged),
+    gaps: gaps
+      .map((gap) => ({ ...gap, from: Math.max(gap.from, merged + 1) }))
+      .filter((gap) => gap.from <= gap.to),
+  };
 }

@@ -62,6 +62,8 @@ export class StoredPageReader {
   readonly #blocks: BlockRow[] = [];
   readonly #gaps: Gap[] = [];
   #bytes = 0;
+  /** Whether an index could not be read: the page then does not tell which records there are. */
+  isBroken = false;
 
   constructor(statements: Statements, query: PageQuery, floors: Floors, newest: number) {
     this.#statements = statements;
@@ -153,6 +155,7 @@ export class StoredPageReader {
   /** Adds a gap to the end of the journal: it is unknown how far the damage reaches. */
   #addUnreadable({ isBroken, position, type }: BlockWalk): void {
     if (!isBroken) return;
+    this.isBroken = true;
     const [from, to] = this.#ascending ? [position, this.#newest] : [1, position];
     this.#gaps.push({ from, to, type, reason: "damaged" });
   }

@@ -28,7 +28,14 @@ import {
   type Loss,
   type OpenedState,
 } from "./database.ts";
-import { NO_EVENTS, type ChainState, type Damage, type Retention } from "./journal.ts";
+import { historyPath, openHistory, readMerged, type OpenedHistory } from "../history/database.ts";
+import {
+  NO_EVENTS,
+  type ChainState,
+  type Damage,
+  type Retention,
+  type SequenceGap,
+} from "./journal.ts";
 import {
   isDamage,
   openFile,
@@ -73,12 +80,76 @@ export function openDatabase(directory: string, retention: Retention): Opened {
   const lock = new WriteLock(directory);
   const mark = new HighWaterMark(directory);
   try {
-    return openAt({ directory, retention, lock, mark });
+    // Before the first records are merged there is none.
+    const history = existsSync(historyPath(directory)) ? openHistory(directory) : undefined;
+    try {
+      const merged = history?.database.rows.merged ?? 0;
+      const opened = openAt({ directory, retention, lock, mark, merged });
+      return withHistory(opened, history, merged);
+    } finally {
+      history?.database.close();
+    }
   } catch (error) {
     mark.close();
     lock.release();
     throw error;
   }
+}
+
+/** The history, which has the records up to `known`, continues where the journal does: what it lacks is a gap. */
+function withHistory(
+  { database, state, damage }: Opened,
+  history: OpenedHistory | undefined,
+  known: number,
+): Opened {
+  const { merged, location } = database;
+  if (merged > known) setMerged(location.directory, history, merged);
+  const found = history?.damage;
+  if (found === undefined && merged <= known) return { database, state, damage };
+  const lost = merged > known ? state.gaps.find(({ last }) => last === merged) : undefined;
+  const what =
+    found === undefined
+      ? "The history (history.db) was deleted, or is older than the journal."
+      : `The history is damaged (${found.why}) and was put aside as ${found.aside}.`;
+  const loss =
+    lost === undefined
+      ? "No record is missing."
+      : `Its records up to sequence ${lost.last} are lost, and are reported as a gap.`;
+  const ofHistory: Damage = {
+    text: `${what} ${loss}`,
+    ...(lost && { lost: { from: lost.first, to: lost.last } }),
+    isTrailIncomplete: lost !== undefined && lacksEvents(database, lost),
+    kept: found === undefined ? [] : [found.aside],
+  };
+  return { database, state, damage: damage === undefined ? ofHistory : both(damage, ofHistory) };
+}
+
+function setMerged(directory: string, history: OpenedHistory | undefined, merged: number): void {
+  const { database } = history ?? openHistory(directory);
+  try {
+    database.commit({ blocks: [], replaced: [], gaps: [], merged });
+  } finally {
+    if (history === undefined) database.close();
+  }
+}
+
+/** Whether a range may have audit events that the audit files do not have. */
+function lacksEvents({ commitPoint, location }: JournalDatabase, { first, last }: SequenceGap) {
+  const { chain } = commitPoint;
+  const newest = Math.min(chain.seq, last);
+  return chain.count > 0 && newest >= first && newestAuditEvent(location.directory) < newest;
+}
+
+function both(one: Damage, other: Damage): Damage {
+  const lost = [one.lost, other.lost].filter((range) => range !== undefined);
+  const from = Math.min(...lost.map((range) => range.from));
+  const to = Math.max(...lost.map((range) => range.to));
+  return {
+    text: `${one.text} ${other.text}`,
+    ...(lost.length > 0 && { lost: { from, to } }),
+    isTrailIncomplete: one.isTrailIncomplete || other.isTrailIncomplete,
+    kept: [...one.kept, ...other.kept],
+  };
 }
 
 function openAt(location: Location): Opened {
@@ -96,10 +167,11 @@ function openAt(location: Location): Opened {
 }
 
 function begin(database: JournalDatabase, log: FoundLog): Opened {
-  const { mark } = database.location;
+  const { mark, merged, directory } = database.location;
   const { isNew } = database;
-  const isEmptied = isNew && (mark.value > 0 || newestAuditEvent(database.location.directory) > 0);
-  if (isEmptied) return continueEmptied(database, log);
+  const hasTraces = mark.value > 0 || merged > 0 || newestAuditEvent(directory) > 0;
+  if (isNew && hasTraces) return continueEmptied(database, log);
+  database.agreeWithHistory();
   const { wasClosedCleanly } = database;
   const loss = isNew ? undefined : findLoss(database, log);
   if (loss !== undefined) log.backUp();
@@ -170,7 +242,8 @@ function continueEmptied(database: JournalDatabase, log: FoundLog): Opened {
   const { location } = database;
   const { mark } = location;
   const chain = findChainOutside(location, NO_EVENTS);
-  const newest = Math.max(mark.lastNote?.newest ?? mark.value, log.newest, chain.seq);
+  const noted = mark.lastNote?.newest ?? mark.value;
+  const newest = Math.max(noted, log.newest, chain.seq, location.merged);
   database.restore({ epochs: [], cursors: [], memories: [], events: [], newest, chain });
   const text = `The journal is gone. A new one continues at sequence ${newest + 1}; ${chainText(chain)}.${backupText(log)}`;
   return beginAnew(database, text, isIncomplete(mark, chain), log.backups);
@@ -183,8 +256,9 @@ function beginAnew(
   isTrailIncomplete: boolean,
   kept: readonly string[],
 ): Opened {
+  const { merged } = database;
   const { newest } = database.commitPoint;
-  const lost = newest > 0 ? { lost: { from: 1, to: newest } } : {};
+  const lost = newest > merged ? { lost: { from: merged + 1, to: newest } } : {};
   const damage = { text, ...lost, isTrailIncomplete, kept };
   return { database, state: database.begin(false), damage };
 }
@@ -192,7 +266,12 @@ function beginAnew(
 /** Puts aside a journal that was found damaged while running, and continues with a new one. */
 export function replaceDatabase(database: JournalDatabase, why: string): Opened {
   database.abandon();
-  return startOver(database.location, why, database.commitPoint);
+  return startOver(withMerged(database.location), why, database.commitPoint);
+}
+
+/** The history may have more than the journal knows. */
+function withMerged(location: Location): Location {
+  return { ...location, merged: Math.max(location.merged, readMerged(location.directory)) };
 }
 
 /** `known`: the state of the journal if it was running. */
@@ -212,11 +291,15 @@ function startOver(
 }
 
 /** Returns the newest sequence. Without a note, the newest one that was found may not be the last that there was. */
-function newestOutside({ mark }: Location, found: CommitPoint, log: FoundLog | undefined): number {
+function newestOutside(
+  { mark, merged }: Location,
+  found: CommitPoint,
+  log: FoundLog | undefined,
+): number {
   const { value, lastNote } = mark;
-  if (lastNote === undefined) return Math.max(found.newest, value);
+  if (lastNote === undefined) return Math.max(found.newest, value, merged);
   const isPossible = found.newest <= value;
-  return Math.max(lastNote.newest, isPossible ? found.newest : 0, log?.newest ?? 0);
+  return Math.max(lastNote.newest, isPossible ? found.newest : 0, log?.newest ?? 0, merged);
 }
 
 /**
@@ -233,7 +316,7 @@ export function reopenDatabase(database: JournalDatabase, point: CommitPoint): O
   }
   const { location } = database;
   if (!database.isRetired && database.isFileInPlace) return reopenFile(database, point);
-  return recreate(location, { ...database.retire(), ...point });
+  return recreate(withMerged(location), { ...database.retire(), ...point });
 }
 
 /** Only the log was deleted. Its content goes into the tables first. */

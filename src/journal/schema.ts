@@ -96,6 +96,7 @@ export function prepareStatements(db: DatabaseSync) {
       "SELECT first, last, reason FROM holes WHERE last >= ? AND first <= ? ORDER BY last",
     ),
     deleteGapsBelow: db.prepare("DELETE FROM holes WHERE last < ?"),
+    deleteGapsIn: db.prepare("DELETE FROM holes WHERE first >= ? AND last <= ?"),
     setChain: db.prepare(
       "INSERT OR REPLACE INTO chain (id, count, seq, head, crc) VALUES (1, ?1, ?2, ?3, checked(?1, ?2, ?3))",
     ),
@@ -124,7 +125,10 @@ function blockStatements(db: DatabaseSync, type: EnvelopeType) {
       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ),
     newest: db.prepare(`SELECT last, appended, total FROM ${type} ORDER BY last DESC LIMIT 1`),
-    oldest: db.prepare(`SELECT last, appended, total FROM ${type} ORDER BY last LIMIT ?`),
+    oldest: db.prepare(
+      `SELECT last, appended, total, length(bytes) AS bytes FROM ${type} ORDER BY last LIMIT ?`,
+    ),
+    upTo: db.prepare(`SELECT appended FROM ${type} WHERE last <= ? ORDER BY last DESC LIMIT 1`),
     asc: nearest("WHERE last >= ? ORDER BY last LIMIT 1"),
     desc: nearest("WHERE last <= ? ORDER BY last DESC LIMIT 1"),
     row: db.prepare(`SELECT appended, crc, bytes FROM ${type} WHERE last = ?`),
@@ -217,6 +221,8 @@ export function connect(path: string): DatabaseSync {
     if (![0, ...OLDER_FORMATS, FORMAT].includes(format)) throw new UnknownFormatError(format);
     db.exec("PRAGMA journal_mode = WAL");
     db.exec("PRAGMA synchronous = FULL");
+    // What has expired or was merged must not be readable in the file any more.
+    db.exec("PRAGMA secure_delete = ON");
     // Checkpoints are made between commits, when nobody waits.
     db.exec("PRAGMA wal_autocheckpoint = 0");
     if (format === 0) create(db);

@@ -11,12 +11,20 @@ import {
 import { packageFile } from "../runtime/package.ts";
 import type { Commit, OpenedState } from "./database.ts";
 import type { Damage, EpochStart, Retention } from "./journal.ts";
-import type { PageQuery, StoredPage } from "./page-reader.ts";
+import type { BlockRange } from "../history/block-range.ts";
+import type { EnvelopeType } from "../plugin/index.ts";
+import type { Floors, PageQuery, StoredPage } from "./page-reader.ts";
 import type { ClockReading } from "./clock-reading.ts";
 
 export type WorkerRequest =
   | { readonly kind: "commit"; readonly commit: Commit }
   | { readonly kind: "read"; readonly query: PageQuery }
+  /** Reads a page of records from `from` on to be merged. */
+  | { readonly kind: "fresh"; readonly from: number }
+  /** The records up to `merged` are in the history, of which everything below the floors has expired. */
+  | { readonly kind: "merged"; readonly merged: number; readonly floors: Floors }
+  /** The history has lost the records from `from` on. */
+  | { readonly kind: "lost"; readonly from: number }
   /** The time by which records expire until the next reading. */
   | { readonly kind: "clock"; readonly clock: ClockReading }
   | { readonly kind: "retention"; readonly retention: Retention }
@@ -36,6 +44,10 @@ export type WorkerReply =
   /** Returns the memory that came with the commit. */
   | { readonly kind: "committed"; readonly memory: readonly ArrayBuffer[] }
   | { readonly kind: "page"; readonly page: StoredPage }
+  /** The records were deleted; what is not merged has that size. */
+  | { readonly kind: "merged"; readonly freshBytes: Readonly<Record<EnvelopeType, number>> }
+  /** The range that is a gap now. */
+  | { readonly kind: "lost"; readonly range: BlockRange | undefined }
   | { readonly kind: "failed"; readonly failure: WorkerFailure };
 
 /** Why a request failed, in a form that can be sent between threads. */

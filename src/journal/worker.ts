@@ -6,6 +6,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import type { ClockReading } from "./clock-reading.ts";
 import type { CommitPoint, Commit, JournalDatabase } from "./database.ts";
 import type { Retention } from "./journal.ts";
+import type { Floors } from "./page-reader.ts";
 import { openDatabase, reopenDatabase, replaceDatabase, type Opened } from "./recovery.ts";
 import { compressBlock, isDamage } from "./schema.ts";
 import { DiskReserve } from "./side-files.ts";
@@ -38,6 +39,10 @@ const TRIM_BYTES_MAX = 8 << 20;
 const TRIM_SHARE = 1 / 8;
 const TRIM_MS = 60_000;
 
+/** The file of a journal is made smaller if it has so much unused space, and such a share of it. */
+const COMPACTED_BYTES_MIN = 32 << 20;
+const COMPACTED_SHARE = 3 / 4;
+
 const SQLITE_BUSY = 5;
 const SQLITE_FULL = 13;
 
@@ -58,6 +63,8 @@ class Writer {
   #trimmedAtMs = performance.now();
   /** Nothing expires by age before the first reading has come. */
   #clock: ClockReading = { nowMs: -Infinity, steps: [] };
+  /** Whether the write-ahead log may have what was deleted because it is merged. */
+  #hasDeleted = false;
   /** Why the journal has no files to write to, as last reported. */
   #unavailable: string | undefined;
   /** Why the last commit failed; undefined if it succeeded. */
@@ -87,6 +94,13 @@ class Writer {
       if (request.kind === "read") {
         return { kind: "page", page: this.#database.read(request.query) };
       }
+      if (request.kind === "fresh") {
+        return { kind: "page", page: this.#database.readFresh(request.from) };
+      }
+      if (request.kind === "merged") return this.#deleteMerged(request);
+      if (request.kind === "lost") {
+        return { kind: "lost", range: this.#database.loseMerged(request.from) };
+      }
       if (request.kind === "clock") this.#clock = request.clock;
       else if (request.kind === "retention") this.#setRetention(request.retention);
       else if (request.kind === "markClean") this.#markClean(request.newest);
@@ -95,6 +109,21 @@ class Writer {
     } catch (error) {
       return { kind: "failed", failure: { kind: "rejected", text: errorText(error) } };
     }
+  }
+
+  #deleteMerged({ merged, floors }: { merged: number; floors: Floors }): WorkerReply {
+    const before = this.#database.bytesOf("system_log") + this.#database.bytesOf("audit_log");
+    this.#database.deleteMerged(merged);
+    this.#database.raiseFloors(floors);
+    const freshBytes = {
+      system_log: this.#database.bytesOf("system_log"),
+      audit_log: this.#database.bytesOf("audit_log"),
+    };
+    // The pages of what was deleted are overwritten.
+    this.#walBytes += Math.max(0, before - freshBytes.system_log - freshBytes.audit_log);
+    this.#hasDeleted = true;
+    this.#publishOldest();
+    return { kind: "merged", freshBytes };
   }
 
   /** The next trimming applies it. */
@@ -264,6 +293,18 @@ class Writer {
     if (damage !== undefined) this.#send({ kind: "replaced", epochs: state.epochs, damage });
   }
 
+  /** Leaves nothing of what was deleted in the log, and in a file that is mostly unused. */
+  #forgetDeleted(): void {
+    this.#hasDeleted = false;
+    const { freeBytes, fileBytes } = this.#database;
+    if (freeBytes >= COMPACTED_BYTES_MIN && freeBytes >= COMPACTED_SHARE * fileBytes) {
+      // The log has room for what is left of the file, and is truncated with it.
+      this.#checkpoint("TRUNCATE");
+      this.#database.compact();
+    }
+    this.#checkpoint("TRUNCATE");
+  }
+
   #trim(): boolean {
     const hasMore = this.#database.trim(this.#clock);
     this.#publishOldest();
@@ -278,6 +319,7 @@ class Writer {
   tidy(): void {
     if (this.#failure !== undefined) return;
     try {
+      if (this.#hasDeleted) this.#forgetDeleted();
       if (this.#walBytes >= this.#walBytesMax) this.#checkpoint("PASSIVE");
       const nowMs = performance.now();
       if (this.#bytesSinceTrim >= this.#trimBytes || nowMs - this.#trimmedAtMs >= TRIM_MS) {

@@ -3,6 +3,8 @@ import { describe, expect, it } from "vitest";
 import { BlockSearch } from "../../src/blocks/search/block-search.ts";
 import { exactFilter } from "../../src/blocks/search/exact.ts";
 import { Matchers } from "../../src/blocks/search/node-evaluator.ts";
+import type { JsonValue } from "../../src/wire/envelope.ts";
+import { fieldValues } from "../../src/wire/fields.ts";
 import type { FilterNode } from "../../src/wire/query/ast.ts";
 import { parseQuery } from "../../src/wire/query/parse.ts";
 import { alikeRequest, jsonRequest } from "../encode/generated-request.ts";
@@ -62,6 +64,33 @@ function matchesByEnvelope(view: MemoryView, nodes: readonly FilterNode[]): numb
   );
 }
 
+function minutesByEnvelope(view: MemoryView, matches: readonly number[]): number[][] {
+  const minutes: Record<number, number[]> = {};
+  for (const index of matches) {
+    const minute = Math.floor(Date.parse(view.batch(index).timestamp(0)) / 60_000);
+    (minutes[minute] ??= [0, 0, 0, 0, 0])[view.batch(index).rank(0)]!++;
+  }
+  return Object.entries(minutes).map(([minute, counts]) => [Number(minute), ...counts]);
+}
+
+function valuesByEnvelope(
+  view: MemoryView,
+  matches: readonly number[],
+  field: string,
+): Map<string, number> {
+  const counts = new Map<string, number>();
+  const values = matches.flatMap((index) => fieldValues(view.batch(index).envelope(0), field));
+  for (const value of flat(values)) {
+    if (typeof value === "object") continue;
+    counts.set(String(value), (counts.get(String(value)) ?? 0) + 1);
+  }
+  return counts;
+}
+
+function flat(values: readonly JsonValue[]): JsonValue[] {
+  return values.flatMap((value) => (Array.isArray(value) ? flat(value) : [value]));
+}
+
 describe("BlockSearch", () => {
   it("finds the records whose envelopes match", () => {
     fc.assert(
@@ -77,6 +106,34 @@ describe("BlockSearch", () => {
           if (!view) return;
           const search = new BlockSearch({ ...WHOLE, filters: nodes });
           expect([...search.find(view, "asc")]).toEqual(matchesByEnvelope(view, nodes));
+        },
+      ),
+      { numRuns: RUNS },
+    );
+  });
+
+  it("counts matches by minute and level, and the values of fields", () => {
+    fc.assert(
+      fc.property(
+        alikeRequest,
+        fc.option(query),
+        fc.boolean(),
+        fc.constantFrom("system_log" as const, "audit_log" as const),
+        fc.uniqueArray(name, { maxLength: 3 }),
+        (request, text, hasCodes, type, fields) => {
+          const nodes = nodesOf(text === null ? [] : [text]);
+          const view = memoryView(request, { type, hasCodes: () => hasCodes });
+          if (!view) return;
+          const matches = matchesByEnvelope(view, nodes);
+          const counted = new BlockSearch({ ...WHOLE, filters: nodes }).count(view, {
+            fields,
+            valuesMax: Infinity,
+          });
+          expect(counted.matches).toBe(matches.length);
+          expect(counted.minutes).toEqual(minutesByEnvelope(view, matches));
+          for (const field of fields) {
+            expect(new Map(counted.values[field])).toEqual(valuesByEnvelope(view, matches, field));
+          }
         },
       ),
       { numRuns: RUNS },

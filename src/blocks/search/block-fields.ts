@@ -61,6 +61,9 @@ interface AttributeColumn {
 /** Attributes that name the logger of a record whose scope has no name or that of a bridge; then they are no members. */
 const NAMING_ATTRIBUTES: ReadonlySet<string> = new Set(["logger.name", "name", "label"]);
 
+/** Fields that audit events have as well. */
+const COMMON_FIELDS: ReadonlySet<string> = new Set(["timestamp", "level", "logger"]);
+
 const METADATA = "metadata";
 /** What the names of fields may leave out. */
 const SHORTENED = ["metadata.", "metadata.details."];
@@ -125,7 +128,8 @@ export class BlockFields {
 
   #sourcesOf(name: string): FieldSources {
     const unknown = this.unread.copy();
-    const fixed = this.#view.type === "system_log" ? this.#fixed(name, unknown) : [];
+    const isKnown = this.#view.type === "system_log" || COMMON_FIELDS.has(name);
+    const fixed = isKnown ? this.#fixed(name, unknown) : [];
     if (fixed.length > 0) {
       return {
         sources: fixed,
@@ -151,6 +155,7 @@ export class BlockFields {
     const view = this.#view;
     switch (name) {
       case "timestamp":
+        addLateTimes(view.times, unknown);
         return [listSource(() => listOfRecords(isoOfMicros(view.times)), "time")];
       case "level":
         return [listSource(() => ({ values: LEVELS, codes: view.ranks, records: undefined }))];
@@ -192,13 +197,14 @@ export class BlockFields {
     derive: (value: Scalar, key: string) => Scalar | undefined,
   ): Source[] {
     const told = this.#none();
+    /** Records of which a value that is no text tells that nothing is known. */
+    const untold = this.#none();
     const sources: Source[] = [];
     for (const key of keys) {
-      const before = told.copy();
+      const before = told.copy().union(untold);
       for (const { index, info } of this.#attributes.filter((column) => column.key === key)) {
         if (info.isListed || info.path.length > 1 || isEmptyKind(info)) {
-          // A list or a map tells no text; as a line it is unusual enough to tell nothing as well.
-          if (keys === LINE_ATTRIBUTES) told.addAll(this.#column(index).records);
+          if (keys === LINE_ATTRIBUTES) untold.addAll(this.#column(index).records);
           continue;
         }
         const source = derivedSource(this.#column(index), (value) => derive(value, key));
@@ -471,6 +477,13 @@ function addInexact({ info, isExact, numbers, codes, records }: Column, unknown:
   }
 }
 
+/** Adds the records of times after the year 2255, of which a double has not all digits. */
+function addLateTimes(times: Float64Array, unknown: RecordSet): void {
+  for (let record = 0; record < times.length; record++) {
+    if (!Number.isSafeInteger(times[record])) unknown.add(record);
+  }
+}
+
 function recordsOf({ values, codes, records }: ValueList, size: number): RecordSet {
   const found = RecordSet.none(size);
   for (let item = 0; item < (codes?.length ?? values.length); item++) {
@@ -480,6 +493,6 @@ function recordsOf({ values, codes, records }: ValueList, size: number): RecordS
   return found;
 }
 
-function listOfRecords(values: readonly string[]): ValueList {
+function listOfRecords(values: ValueList["values"]): ValueList {
   return { values, codes: undefined, records: undefined };
 }

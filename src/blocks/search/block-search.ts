@@ -3,6 +3,7 @@
 import { decodeBlocks } from "../../batch/block.ts";
 import type { FilterNode } from "../../wire/query/ast.ts";
 import type { BlockView } from "../block-view.ts";
+import { countMinutes, countValues, type BlockCounts } from "./block-counts.ts";
 import { exactFilter, type ExactFilter } from "./exact.ts";
 import { Matchers, NodeEvaluator } from "./node-evaluator.ts";
 import { RecordSet, type Verdict } from "./record-set.ts";
@@ -18,6 +19,13 @@ export interface BlockSearchOptions {
   readonly sinceMicros: number | undefined;
   /** Exclusive. */
   readonly untilMicros: number | undefined;
+}
+
+/** What is counted of the records that match. */
+export interface BlockCountOptions {
+  /** The names of fields whose values are counted. */
+  readonly fields: readonly string[];
+  readonly valuesMax: number;
 }
 
 /** So many envelopes are read at a time. */
@@ -48,6 +56,35 @@ export class BlockSearch {
    */
   find(view: BlockView, order: "asc" | "desc", limit = Infinity): Uint16Array<ArrayBuffer> {
     const evaluator = new NodeEvaluator(view, this.#matchers);
+    const indexes = this.#matches(view, evaluator, order, limit).indexes();
+    if (indexes.length <= limit) return indexes;
+    return order === "asc" ? indexes.slice(0, limit) : indexes.slice(-limit);
+  }
+
+  /** Counts the records that match, and of each field at most `valuesMax` values. */
+  count(view: BlockView, { fields, valuesMax }: BlockCountOptions): BlockCounts {
+    const evaluator = new NodeEvaluator(view, this.#matchers);
+    const records = this.#matches(view, evaluator, "asc", Infinity);
+    const indexes = records.indexes();
+    return {
+      matches: indexes.length,
+      minutes: countMinutes(view, indexes),
+      values: Object.fromEntries(
+        fields.map((name) => [
+          name,
+          indexes.length === 0 ? [] : countValues(view, evaluator.fields, name, records, valuesMax),
+        ]),
+      ),
+    };
+  }
+
+  /** Returns the records that match; with a limit, at least as many of one end of the block as there are. */
+  #matches(
+    view: BlockView,
+    evaluator: NodeEvaluator,
+    order: "asc" | "desc",
+    limit: number,
+  ): RecordSet {
     let records = this.#inRange(view);
     for (const filter of this.#filters) {
       if (records.isEmpty) break;
@@ -55,9 +92,7 @@ export class BlockSearch {
       const isLast = filter === this.#filters.at(-1);
       records = resolve(view, filter, verdict, records, order, isLast ? limit : Infinity);
     }
-    const indexes = records.indexes();
-    if (indexes.length <= limit) return indexes;
-    return order === "asc" ? indexes.slice(0, limit) : indexes.slice(-limit);
+    return records;
   }
 
   /** Returns the records within the search's range and times. */

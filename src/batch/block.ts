@@ -1,54 +1,36 @@
 /**
  * A block is the form in which the journal stores the records of one type of a commit: one piece of bytes with the
  * OpenTelemetry records as they came, the envelopes that cannot be made of them again, the rules by which the others are
- * made, and what it takes to make a batch of all.
- *
- * Little-endian: the head of {@link HEAD_CELLS} cells of four bytes; the {@link CELLS} of each record, four bytes each;
- * for audit events their hashes, 32 bytes each; the loggers' names as JSON; the rules (envelope/rules.ts); the frames with
- * the stored envelopes; the OTLP request, in which the records may be in another order.
+ * made, and what it takes to make a batch of all (block-layout.ts).
  */
 
 import { RequestBuilder } from "../otlp/encode.ts";
-import type { EnvelopeType, LevelRank } from "../wire/envelope.ts";
+import type { EnvelopeType } from "../wire/envelope.ts";
+import {
+  BlockLayout,
+  CELL_LOGGER,
+  CELL_OTLP,
+  CELL_RANK,
+  CELL_SEQUENCE,
+  CELL_SIZE,
+  CELLS,
+  FORMAT,
+  HEAD_CELLS,
+  HEAD_FORMAT,
+  HEAD_FRAMES_BYTES,
+  HEAD_IS_AUDIT,
+  HEAD_LOGGERS_BYTES,
+  HEAD_OTLP_BYTES,
+  HEAD_RECORDS,
+  HEAD_RULES_BYTES,
+  RENDERED,
+} from "./block-layout.ts";
 import { TIMESTAMP_LENGTH } from "../envelope/prefix.ts";
 import { findDamaged, repair } from "./damaged-envelope.ts";
 import { frameHeaderBytes, hasLongFrameHeader } from "../plugin/text-frame.ts";
-import { renderFrames, rulesOf, rulesText, type EnvelopeRules } from "../envelope/rules.ts";
+import { renderFrames, rulesText, type EnvelopeRules } from "../envelope/rules.ts";
 import { ProtobufOrigin, type Origin } from "./origin.ts";
 import { RecordBatch } from "./record-batch.ts";
-
-const FORMAT = 3;
-/** The format that has all envelopes and no rules. */
-const FORMAT_COMPLETE = 2;
-/** The same, if the OTLP request has the records in the block's order, and their cells do not say so. */
-const FORMAT_IN_ORDER = 1;
-
-const HEAD_CELLS = 7;
-const HEAD_CELLS_COMPLETE = 6;
-const HEAD_FORMAT = 0;
-const HEAD_RECORDS = 1;
-const HEAD_LOGGERS_BYTES = 2;
-const HEAD_FRAMES_BYTES = 3;
-const HEAD_OTLP_BYTES = 4;
-const HEAD_IS_AUDIT = 5;
-const HEAD_RULES_BYTES = 6;
-
-/**
- * Of a record: its sequence relative to the commit's first record, its envelope's size ({@link RENDERED} if the rules make
- * it), level and logger, and its index in the OTLP request.
- */
-const CELLS = 5;
-const CELLS_IN_ORDER = 4;
-const CELL_SEQUENCE = 0;
-const CELL_SIZE = 1;
-const CELL_RANK = 2;
-const CELL_LOGGER = 3;
-const CELL_OTLP = 4;
-
-const RENDERED = 0;
-
-const CELL_BYTES = 4;
-const HASH_BYTES = 32;
 
 /** A smaller request is merged with its neighbors: its resource would take too much space. */
 const WHOLE_RECORDS_MIN = 32;
@@ -141,6 +123,18 @@ function encodeBlock(
   return { type, records, ...timeRangeOf(list), bytes };
 }
 
+/** The rules of commits as text: they change only with the configuration. */
+const texts = new WeakMap<EnvelopeRules, string>();
+
+function textOfRules(rules: EnvelopeRules): string {
+  let text = texts.get(rules);
+  if (text === undefined) {
+    text = rulesText(rules);
+    texts.set(rules, text);
+  }
+  return text;
+}
+
 /** Returns the rules of a block, and for each record whether its envelope is stored because they do not make it. */
 function storedFrames(
   { length, batches, indexes }: RecordList,
@@ -154,7 +148,7 @@ function storedFrames(
     const rules = batches[item]!.rules(indexes[item]!);
     if (rules === undefined || otlp.rebuilt.has(item)) continue;
     // Other rules are those of another configuration, which a reload may have brought in between.
-    if (rules !== known && rulesText(rules) !== (text ??= rulesText(rules))) continue;
+    if (rules !== known && textOfRules(rules) !== (text ??= textOfRules(rules))) continue;
     known = rules;
     isStored[item] = 0;
   }
@@ -382,112 +376,80 @@ function nextOf(readers: readonly BlockReader[]): { next: BlockReader; limit: nu
 
 /** Reads the records of a block one after the other. */
 class BlockReader {
-  readonly records: number;
-  readonly isAudit: boolean;
-  readonly loggers: readonly string[];
   /** The frames of all records. */
   readonly frames: Buffer<ArrayBuffer>;
-  readonly origin: ProtobufOrigin;
-  readonly #firstSequence: number;
+  readonly #layout: BlockLayout;
+  readonly #origin: ProtobufOrigin;
   readonly #appendedAtMs: number;
   readonly #appendedTimes: Float64Array | undefined;
-  readonly #cells: Int32Array;
-  readonly #cellsOfRecord: number;
-  readonly #hashes: Buffer;
-  /** For each record whether its envelope was made again; undefined if none was. */
-  readonly #isRendered: Uint8Array | undefined;
+  /** The sizes of the envelopes. */
+  readonly #sizes: Int32Array;
   /** Where the next record's frame starts. */
   #position = 0;
-  next = 0;
+  #next = 0;
   /** Whether a stored envelope is so large that it has the long frame header. */
   hasLarge = false;
 
   /** @throws RangeError if the format is unknown or the bytes do not match it. */
-  constructor({ firstSequence, appendedAtMs, appendedTimes, bytes }: StoredBlock) {
-    const [format] = readCells(bytes, HEAD_FORMAT, 1);
-    if (format !== FORMAT && format !== FORMAT_COMPLETE && format !== FORMAT_IN_ORDER) {
-      throw new RangeError(`stored records have the unknown format ${format}`);
-    }
-    const headCells = format === FORMAT ? HEAD_CELLS : HEAD_CELLS_COMPLETE;
-    const head = readCells(bytes, 0, headCells);
-    this.#cellsOfRecord = format === FORMAT_IN_ORDER ? CELLS_IN_ORDER : CELLS;
-    this.#firstSequence = firstSequence;
-    this.#appendedAtMs = appendedAtMs;
-    this.#appendedTimes = appendedTimes;
-    this.records = head[HEAD_RECORDS]!;
-    this.isAudit = head[HEAD_IS_AUDIT] === 1;
-    let position = headCells * CELL_BYTES;
-    const part = (length: number): Buffer<ArrayBuffer> => {
-      const start = bytes.byteOffset + position;
-      position += length;
-      return Buffer.from(bytes.buffer, start, length);
-    };
-    this.#cells = readCells(bytes, position, this.#cellsOfRecord * this.records);
-    position += CELL_BYTES * this.#cells.length;
-    this.#hashes = part(this.isAudit ? HASH_BYTES * this.records : 0);
-    this.loggers = JSON.parse(part(head[HEAD_LOGGERS_BYTES]!).toString()) as string[];
-    const rulesBytes = part(format === FORMAT ? head[HEAD_RULES_BYTES]! : 0);
-    const frames = part(head[HEAD_FRAMES_BYTES]!);
-    const request = part(head[HEAD_OTLP_BYTES]!);
-    if (position !== bytes.length) {
-      throw new RangeError(`stored records have ${bytes.length} bytes instead of ${position}`);
-    }
-    const rules = rulesBytes.length === 0 ? undefined : rulesOf(rulesBytes.toString());
-    this.origin = new ProtobufOrigin(request, this.records, { rules });
-    this.#isRendered = rules && this.#renderedRecords();
-    this.frames = this.#isRendered === undefined ? frames : this.#render(request, frames, rules!);
+  constructor(block: StoredBlock) {
+    const layout = new BlockLayout(block);
+    const { length, request, rules } = layout;
+    this.#layout = layout;
+    this.#appendedAtMs = block.appendedAtMs;
+    this.#appendedTimes = block.appendedTimes;
+    this.#origin = new ProtobufOrigin(request, length, { rules });
+    this.#sizes = Int32Array.from({ length }, (_, record) => layout.size(record));
+    this.frames = rules === undefined ? layout.frames : this.#render(rules);
   }
 
-  #renderedRecords(): Uint8Array | undefined {
-    const isRendered = new Uint8Array(this.records);
-    for (let index = 0; index < this.records; index++) {
-      const size = this.#cells[CELLS * index + CELL_SIZE];
-      isRendered[index] = size === RENDERED ? 1 : 0;
-    }
-    return isRendered.includes(1) ? isRendered : undefined;
+  /** The number of records. */
+  get records(): number {
+    return this.#layout.length;
   }
 
   /** Makes the envelopes that are not stored, and returns the frames of all records. */
-  #render(
-    request: Uint8Array,
-    stored: Buffer<ArrayBuffer>,
-    rules: EnvelopeRules,
-  ): Buffer<ArrayBuffer> {
-    const cells = this.#cells;
-    const isRendered = this.#isRendered!;
+  #render(rules: EnvelopeRules): Buffer<ArrayBuffer> {
+    const { length, request } = this.#layout;
     const indexes: number[] = [];
-    for (let record = 0; record < this.records; record++) {
-      if (isRendered[record] === 1) indexes.push(cells[CELLS * record + CELL_OTLP]!);
+    for (let record = 0; record < length; record++) {
+      if (this.#isRendered(record)) indexes.push(this.#layout.otlpIndex(record));
     }
     const { bytes, sizes } = renderFrames(request, indexes, rules);
     let next = 0;
-    for (let record = 0; record < this.records; record++) {
-      if (isRendered[record] === 1) cells[CELLS * record + CELL_SIZE] = sizes[next++]!;
+    for (let record = 0; record < length; record++) {
+      if (this.#isRendered(record)) this.#sizes[record] = sizes[next++]!;
     }
-    return indexes.length === this.records ? bytes : this.#merged(bytes, stored);
+    return indexes.length === length ? bytes : this.#merged(bytes);
+  }
+
+  #isRendered(record: number): boolean {
+    return this.#layout.size(record) === RENDERED;
   }
 
   /** Puts the frames that were made and those that were stored in the order of the records. */
-  #merged(rendered: Buffer, stored: Buffer): Buffer<ArrayBuffer> {
+  #merged(rendered: Buffer): Buffer<ArrayBuffer> {
+    const { frames: stored, length } = this.#layout;
     const frames = Buffer.allocUnsafeSlow(rendered.length + stored.length);
-    const from = [stored, rendered];
-    const positions = [0, 0];
-    let at = 0;
-    for (let record = 0; record < this.records; record++) {
-      const source = this.#isRendered![record]!;
-      const size = this.#cells[CELLS * record + CELL_SIZE]!;
-      const start = positions[source]!;
-      const end = start + frameHeaderBytes(size) + size;
-      from[source]!.copy(frames, at, start, end);
-      positions[source] = end;
-      at += end - start;
+    let renderedAt = 0;
+    let storedAt = 0;
+    for (let record = 0; record < length; record++) {
+      const size = this.#sizes[record]!;
+      const bytes = frameHeaderBytes(size) + size;
+      const at = renderedAt + storedAt;
+      if (this.#isRendered(record)) {
+        rendered.copy(frames, at, renderedAt, renderedAt + bytes);
+        renderedAt += bytes;
+      } else {
+        stored.copy(frames, at, storedAt, storedAt + bytes);
+        storedAt += bytes;
+      }
     }
     return frames;
   }
 
   /** The sequence of the next record; Infinity after the last one. */
   get nextSequence(): number {
-    return this.next < this.records ? this.#firstSequence + this.#cell(CELL_SEQUENCE) : Infinity;
+    return this.#next < this.records ? this.#layout.sequence(this.#next) : Infinity;
   }
 
   /**
@@ -502,49 +464,39 @@ class BlockReader {
   ): number {
     const first = this.#position;
     const firstIndex = batch.length;
-    const firstRecord = this.next;
+    const firstRecord = this.#next;
     const shift = position - first;
     do {
-      const size = this.#cell(CELL_SIZE);
-      const isRendered = this.#isRendered?.[this.next] === 1;
-      if (!isRendered && hasLongFrameHeader(size)) this.hasLarge = true;
+      const size = this.#sizes[this.#next]!;
+      if (hasLongFrameHeader(size) && !this.#isRendered(this.#next)) this.hasLarge = true;
       const start = this.#position + frameHeaderBytes(size);
       this.#position = start + size;
       sequences[batch.length] = this.nextSequence;
-      this.#add(batch, shift + start, shift + this.#position, isRendered);
-      this.next++;
+      this.#add(batch, shift + start, shift + this.#position);
+      this.#next++;
     } while (this.nextSequence < limit);
     if (this.#appendedTimes === undefined) {
       times.fill(this.#appendedAtMs, firstIndex, batch.length);
-    } else times.set(this.#appendedTimes.subarray(firstRecord, this.next), firstIndex);
+    } else times.set(this.#appendedTimes.subarray(firstRecord, this.#next), firstIndex);
     if (batch.buffer !== this.frames) {
       this.frames.copy(batch.buffer, position, first, this.#position);
     }
     return shift + this.#position;
   }
 
-  #add(batch: RecordBatch, start: number, end: number, isRendered: boolean): void {
-    const rank = this.#cell(CELL_RANK) as LevelRank;
-    const logger = this.loggers[this.#cell(CELL_LOGGER)]!;
-    const otlpIndex = this.#cellsOfRecord === CELLS ? this.#cell(CELL_OTLP) : this.next;
-    batch.add(start, end, rank, this.isAudit, logger, this.origin, otlpIndex, isRendered);
-    if (this.isAudit) batch.seal(batch.length - 1, this.#hash());
+  #add(batch: RecordBatch, start: number, end: number): void {
+    const layout = this.#layout;
+    const record = this.#next;
+    batch.add(
+      start,
+      end,
+      layout.rank(record),
+      layout.isAudit,
+      layout.logger(record),
+      this.#origin,
+      layout.otlpIndex(record),
+      this.#isRendered(record),
+    );
+    if (layout.isAudit) batch.seal(batch.length - 1, layout.hash(record));
   }
-
-  #cell(cell: number): number {
-    return this.#cells[this.#cellsOfRecord * this.next + cell]!;
-  }
-
-  #hash(): string {
-    return this.#hashes.toString("hex", HASH_BYTES * this.next, HASH_BYTES * (this.next + 1));
-  }
-}
-
-function readCells(
-  { buffer, byteOffset }: Uint8Array,
-  position: number,
-  cells: number,
-): Int32Array {
-  const start = byteOffset + position;
-  return new Int32Array(buffer.slice(start, start + CELL_BYTES * cells));
 }

@@ -96,6 +96,12 @@ export class ProtobufOrigin implements Origin {
     return this.isOwn ? { ...record, resource: null } : record;
   }
 
+  /** Returns the halves of a record's own time, else of its observed time; for a record that has one. */
+  time(index: number): { readonly low: number; readonly high: number } {
+    const { requestIndex } = this.#index();
+    return { low: requestIndex.timeLow(index), high: requestIndex.timeHigh(index) };
+  }
+
   resourceAttributes(index: number): JsonAttributes {
     const { requestIndex, attributes } = this.#index();
     const offset = requestIndex.resource(index);

@@ -327,7 +327,7 @@ class RequestEncoder {
     }
     this.#acceptedBytes += end - start;
     const { audit, name } = logger;
-    const isInPlace = open.commit(rank, audit, name, this.#origin, record, fields.hasTime);
+    const isInPlace = open.commit(rank, audit, name, this.#origin, record, this.#isRemade);
     if (!isInPlace) this.#fast.forget();
     return "accepted";
   }
@@ -351,7 +351,7 @@ class RequestEncoder {
 
   #smallRecord(record: number, bytes: number): Outcome | undefined {
     if (bytes > STEP_BYTES) return undefined;
-    return this.#encodePlainly(this.#partsOf(record), record, fields.hasTime);
+    return this.#encodePlainly(this.#partsOf(record), record, this.#isRemade);
   }
 
   /** Reads the fields and the time again: after a step they may be those of another request's record. */
@@ -360,9 +360,9 @@ class RequestEncoder {
     fields.read(this.#index.reader, this.#index.start(record), this.#index.end(record));
     this.#readTime(record);
     const parts = this.#partsOf(record);
-    const { hasTime } = fields;
+    const isRemade = this.#isRemade;
     yield;
-    return this.#encodePlainly(parts, record, hasTime);
+    return this.#encodePlainly(parts, record, isRemade);
   }
 
   #partsOf(record: number): RecordParts {
@@ -372,9 +372,16 @@ class RequestEncoder {
     return parts;
   }
 
-  /** The envelope of a record without a time has the time at which it came, and cannot be made again. */
-  #encodePlainly(parts: RecordParts, record: number, hasTime: boolean): Outcome {
-    const outcome = this.#plain.encode(parts, this.#origin, record, this.#sender, hasTime);
+  /**
+   * Whether the current record's envelope can be made again. That of a record without a time has the time at which it came,
+   * and if a record has several, an index of the stored request that is not exact would tell another one.
+   */
+  get #isRemade(): boolean {
+    return fields.hasTime && !this.#index.isExact;
+  }
+
+  #encodePlainly(parts: RecordParts, record: number, isRemade: boolean): Outcome {
+    const outcome = this.#plain.encode(parts, this.#origin, record, this.#sender, isRemade);
     if (outcome === "accepted") {
       this.#acceptedBytes += this.#index.end(record) - this.#index.start(record);
     }

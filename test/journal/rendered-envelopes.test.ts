@@ -3,11 +3,18 @@
 import { DatabaseSync } from "node:sqlite";
 import fc from "fast-check";
 import { expect, it } from "vitest";
+import { LEVELS, type Envelope } from "tailgate";
 import type { Access, LogRecord } from "tailgate/plugin";
 import { recordOf } from "tailgate/testing";
 import type { RecordBatch } from "../harness/records.ts";
+import { BatchBuilder } from "../../src/batch/batch-builder.ts";
+import { encodeBlocks, type StoredBlock } from "../../src/batch/block.ts";
+import { readRecords } from "../../src/batch/stored-records.ts";
+import { envelopeRules, renderFrames, type EnvelopeRules } from "../../src/envelope/rules.ts";
+import { buildRequest } from "../../src/otlp/encode.ts";
+import { textFrameAt } from "../../src/plugin/text-frame.ts";
 import { originOfRecords } from "../../src/batch/origin.ts";
-import { partsOfRecord } from "../../src/envelope/encoder.ts";
+import { EnvelopeEncoder, partsOfRecord } from "../../src/envelope/encoder.ts";
 import { RecordIntake } from "../../src/intake/intake.ts";
 import type { RunningProcessor } from "../../src/intake/processors.ts";
 import type { SqliteJournal } from "../../src/journal/sqlite.ts";
@@ -45,6 +52,45 @@ function seen(batch: RecordBatch): Seen[] {
     hash: batch.hash(index),
     otlp: Buffer.from(batch.select((one) => one === index).otlp()).toString("hex"),
   }));
+}
+
+/** Returns what a worker gets that stores the rows of a journal in another form. */
+function stored(file: string): Seen[] {
+  using db = new DatabaseSync(file);
+  return ["system_log", "audit_log"].flatMap((table) =>
+    db
+      .prepare(`SELECT first, appended, bytes FROM ${table} ORDER BY last`)
+      .all()
+      .flatMap(({ first, appended, bytes }) =>
+        storedRecords({
+          firstSequence: first as number,
+          appendedAtMs: appended as number,
+          bytes: decompressBlock(bytes as Uint8Array<ArrayBuffer>),
+        }),
+      ),
+  );
+}
+
+function storedRecords(block: StoredBlock): Seen[] {
+  const { rules, records } = readRecords(block, envelopeRules(NAMES));
+  return records.map(({ sequence, appendedAtMs, envelope, logger, hash = "", otlp, ...one }) => {
+    const request = buildRequest(1, () => otlp);
+    const text = Buffer.from(envelope ?? envelopeOf(request, rules)).toString();
+    const { timestamp, level } = (JSON.parse(text) as Envelope).data;
+    const micros = Number(timestamp.slice(-"163Z".length, -1));
+    expect(one).toMatchObject({
+      rank: LEVELS.indexOf(level),
+      timeMicros: 1000 * Date.parse(timestamp) + micros,
+    });
+    const bytes = Buffer.from(request).toString("hex");
+    return { sequence, appendedAt: appendedAtMs, envelope: text, logger, hash, otlp: bytes };
+  });
+}
+
+function envelopeOf(request: Uint8Array, rules: EnvelopeRules): Uint8Array {
+  const { bytes } = renderFrames(request, [0], rules);
+  const { start, end } = textFrameAt(bytes, 0);
+  return bytes.subarray(start, end);
 }
 
 function processor(process: (record: LogRecord) => LogRecord): RunningProcessor {
@@ -149,6 +195,8 @@ it("is read as it was seen, by whichever configuration it came", async () => {
       const before = batches.sort((one, other) => one.firstSequence - other.firstSequence);
       const wanted = before.flatMap(seen);
       await directory.close(journal);
+      const rows = stored(directory.file("journal.db"));
+      expect(rows.sort((one, other) => one.sequence - other.sequence)).toEqual(wanted);
       journal = await directory.open();
       const after = (await pagesOf(journal)).map(({ records }) => records as RecordBatch);
       expect(after.flatMap(seen)).toEqual(wanted);
@@ -156,6 +204,19 @@ it("is read as it was seen, by whichever configuration it came", async () => {
     { numRuns: 8 },
   );
 }, 60_000);
+
+it("needs no envelope in another form if the rules make it, however it came", () => {
+  const records = [recordOf({ body: "as an object", timestamp: 1_760_347_644_339_163_000n })];
+  const open = new BatchBuilder();
+  const origin = originOfRecords(records);
+  new EnvelopeEncoder(open, 0).encode(partsOfRecord(records[0]!), origin, 0);
+  const [block] = encodeBlocks(open.take());
+  expect(Buffer.from(block!.bytes).includes('"message":"as an object"')).toBe(true);
+  const bytes = Uint8Array.from(block!.bytes);
+  const row = { firstSequence: 1, appendedAtMs: 0, bytes };
+  const [record] = readRecords(row, envelopeRules()).records;
+  expect(record).toMatchObject({ envelope: undefined, timeMicros: 1_760_347_644_339_163 });
+});
 
 it("is stored once, unless its envelope cannot be made again", async () => {
   await using directory = await JournalDirectory.create();

@@ -80,7 +80,7 @@ class Lexer {
     for (const keyword of ["AND", "OR", "NOT"] as const) {
       if (!this.#text.startsWith(keyword, at)) continue;
       const end = at + keyword.length;
-      if (this.#isEnd(end) || this.#text[end] === "(") return keyword;
+      if (this.#isEnd(end) || '("'.includes(this.#text[end]!)) return keyword;
     }
     return undefined;
   }

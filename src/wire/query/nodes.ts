@@ -67,7 +67,29 @@ export function countTerms(node: FilterNode): number {
  * that differ in meaning. "" is the filter that matches everything.
  */
 export function canonicalKey(node: FilterNode): string {
-  return node.kind === "all" ? "" : keyOf(node);
+  const simple = simplified(node);
+  return simple.kind === "all" ? "" : keyOf(simple);
+}
+
+/** Writes what can be written in several ways in one. */
+function simplified(node: FilterNode): FilterNode {
+  switch (node.kind) {
+    case "and":
+      return allOf(node.nodes.map(simplified));
+    case "or":
+      return anyOf(node.nodes.map(simplified));
+    case "not":
+      return noneOf(simplified(node.node));
+    case "level":
+      return node.min === 0 && node.max === 4 ? ALL : node;
+    case "field": {
+      const { alsoText: text, ...field } = node;
+      if (text === undefined) return node;
+      return anyOf([field, { kind: "text", pattern: { kind: "literal", text } }]);
+    }
+    default:
+      return node;
+  }
 }
 
 /** The keys of terms are JSON, so that text in them cannot look like the punctuation between them. */
@@ -87,7 +109,7 @@ function keyOf(node: FilterNode): string {
       return toKey("text", pattern.kind, "parts" in pattern ? pattern.parts : patternText(pattern));
     }
     case "field":
-      return toKey("field", node.name, ...testKey(node.test), node.alsoText ?? null);
+      return toKey("field", node.name, ...testKey(node.test));
     case "type":
       return toKey("type", node.type);
     case "level":

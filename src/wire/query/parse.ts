@@ -1,12 +1,18 @@
 /** The parser of the filter language. docs/reference/filters.md specifies it, and a test reads the page's table of cases. */
 
-import type { TailgateError } from "../errors.ts";
+import { TailgateError } from "../errors.ts";
 import type { FilterNode, TextPattern, ValueTest } from "./ast.ts";
 import { fold } from "./fold.ts";
 import { RESERVED_NAMES, tokensOf, type QueryToken, type Span } from "./lexer.ts";
 import { ALL, allOf, anyOf, noneOf } from "./nodes.ts";
-import { InvalidValue, invalidTerm, limitExceeded } from "./problem.ts";
-import { fieldNode, type TypedValue } from "./values.ts";
+import {
+  InvalidValue,
+  invalidTerm,
+  limitExceeded,
+  problemOf,
+  type QueryProblem,
+} from "./problem.ts";
+import { fieldNode, looksLikeText, type TypedValue } from "./values.ts";
 
 /** The maximum length of a filter's text, in UTF-16 code units. */
 export const QUERY_CHARACTERS_MAX = 4096;
@@ -34,6 +40,17 @@ export function parseQuery(q: string, options: ParseOptions = {}): FilterNode {
     throw limitExceeded(`The filter's q has ${q.length} characters`, QUERY_CHARACTERS_MAX);
   }
   return new Parser(q, options.access ?? false).run();
+}
+
+/** Returns why a text is no filter; undefined if it is one. */
+export function problemOfQuery(q: string): QueryProblem | undefined {
+  try {
+    parseQuery(q);
+    return undefined;
+  } catch (error) {
+    if (!TailgateError.is(error, "FILTER_INVALID")) throw error;
+    return problemOf(error) ?? { from: 0, to: q.length, reason: error.message, suggestion: "" };
+  }
 }
 
 type Token<K extends QueryToken["kind"]> = Extract<QueryToken, { kind: K }>;
@@ -159,7 +176,7 @@ class Parser {
   #parseField({ name, isQuoted, from, to }: Token<"name">): FilterNode {
     const field = { name, isNameQuoted: isQuoted, from };
     const next = this.#peek();
-    const isValue = next !== undefined && (next.from === to || isQuoted);
+    const isValue = next !== undefined && next.kind !== "close" && (next.from === to || isQuoted);
     if (!isValue) {
       throw this.#problem(
         { from, to },
@@ -205,17 +222,17 @@ class Parser {
       isInGroup: field.isInGroup,
       isAccess: this.#isAccess,
     };
-    const node = this.#located(span, () => fieldNode(field.name, typed));
+    const node = this.#located(span, () => fieldNode(field, typed));
     if (node.kind !== "field" || field.isInGroup || !mayBeText(node, typed, field)) return node;
     return this.#orText(field, node, value.to);
   }
 
   #orText(
-    { name, from }: Omit<Field, "isInGroup">,
+    { name, isNameQuoted, from }: Omit<Field, "isInGroup">,
     node: FilterNode & { kind: "field" },
     to: number,
   ): FilterNode {
-    if (this.#isAccess || RESERVED_NAMES.has(name)) return node;
+    if (this.#isAccess || (RESERVED_NAMES.has(name) && !isNameQuoted)) return node;
     return { ...node, alsoText: fold(this.#q.slice(from, to)) };
   }
 
@@ -303,30 +320,15 @@ function patternOf(parts: readonly string[]): TextPattern | undefined {
     : { kind: "wildcard", parts: needed };
 }
 
-/**
- * Whether pasted text looks like the term, too: `name:value`, JSON, and what only looks like an expression, such as
- * `file:/tmp/` and `src:a/*.ts`.
- */
+/** Whether the term may be pasted text instead: `name:value`, or JSON. */
 function mayBeText(
   { test }: FilterNode & { kind: "field" },
   value: TypedValue,
-  field: Field,
+  { isNameQuoted }: Field,
 ): boolean {
   if (value.operator !== undefined) return false;
-  if (field.isNameQuoted) return test.kind === "equals" || test.kind === "exact";
-  switch (test.kind) {
-    case "equals":
-    case "exact":
-      return !value.isQuoted;
-    case "wildcard":
-      return value.parts.some((part) => /[/\\:]/.test(part));
-    case "regex":
-      return !/[\\^$*+?()[\]{}|]/.test(test.source);
-    case "textRange":
-      return !/^(?:\.\.)?\d/.test(value.parts[0]!);
-    default:
-      return false;
-  }
+  if (isNameQuoted) return test.kind === "equals" || test.kind === "exact";
+  return !value.isQuoted && looksLikeText(test);
 }
 
 /** Joins `>5 <9` of one group to one range, so that one element of a list must be within both bounds. */

@@ -18,8 +18,12 @@ export interface TypedValue {
   readonly isAccess: boolean;
 }
 
-export function fieldNode(name: string, value: TypedValue): FilterNode {
-  switch (name) {
+/** A quoted name is that of a field, whatever it is: `"level":"info"` is JSON. */
+export function fieldNode(
+  { name, isNameQuoted }: { readonly name: string; readonly isNameQuoted: boolean },
+  value: TypedValue,
+): FilterNode {
+  switch (isNameQuoted ? "" : name) {
     case "type":
       return typeOf(value);
     case "level":
@@ -36,7 +40,7 @@ function testOf(value: TypedValue): ValueTest {
   if (regex !== undefined && operator === undefined) return { kind: "regex", source: regex };
   const text = textOfValue(value);
   if (operator === "=") return { kind: "exact", text };
-  if (operator !== undefined) return comparison(operator, text);
+  if (operator !== undefined) return comparison(operator, text, isQuoted);
   if (parts.length > 1) {
     const inner = parts.slice(1, -1).filter((part) => part !== "");
     const all = [parts[0]!, ...inner, parts.at(-1)!].map(fold);
@@ -51,10 +55,11 @@ function textOfValue({ parts, regex }: TypedValue): string {
   return regex === undefined ? parts.join("*") : `/${regex}/`;
 }
 
-function comparison(operator: Exclude<Operator, "=">, text: string): ValueTest {
+/** A quoted bound is text, even if it has digits only. */
+function comparison(operator: Exclude<Operator, "=">, text: string, isQuoted: boolean): ValueTest {
   const isInclusive = operator.endsWith("=");
   const side = operator.startsWith(">") ? "min" : "max";
-  const value = toNumber(text);
+  const value = isQuoted ? undefined : toNumber(text);
   if (value !== undefined) return { kind: "range", [side]: { value, isInclusive } };
   return { kind: "textRange", [side]: { value: text, isInclusive } };
 }
@@ -125,7 +130,7 @@ function parameter(name: "level" | "type", text: string): FilterNode {
   const value = text.slice(operator?.length ?? 0);
   try {
     const typed = { operator, parts: [value], isQuoted: false, isInGroup: false, isAccess: false };
-    return fieldNode(name, typed);
+    return fieldNode({ name, isNameQuoted: false }, typed);
   } catch (error) {
     if (!(error instanceof InvalidValue)) throw error;
     const { message: reason, suggestion } = error;
@@ -227,4 +232,21 @@ function loggerOf(value: TypedValue): FilterNode {
     kind: "logger",
     test: { kind: "wildcard", parts: [parts[0]!, ...inner, parts.at(-1)!] },
   };
+}
+
+/** Whether pasted text such as `file:/tmp/` or `src:a/*.ts` looks like this test, too. */
+export function looksLikeText(test: ValueTest): boolean {
+  switch (test.kind) {
+    case "equals":
+    case "exact":
+      return true;
+    case "wildcard":
+      return test.parts.some((part) => /[/\\:]/.test(part));
+    case "regex":
+      return !/[\\^$*+?()[\]{}|]/.test(test.source);
+    case "textRange":
+      return !/^\d/.test((test.min ?? test.max)!.value);
+    default:
+      return false;
+  }
 }

@@ -1,15 +1,14 @@
 import { existsSync, renameSync, rmSync } from "node:fs";
-import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { FILTER_PARTS } from "../blocks/block-view.ts";
 import type { EncodedBlock } from "../blocks/encoded-block.ts";
 import type { EnvelopeType, Gap } from "../plugin/index.ts";
 import { asidePath, createPrivateFile, FileIdentity } from "../runtime/private-file.ts";
 import { textOf } from "../wire/errors.ts";
+import { historyPath } from "./files.ts";
+import { HistoryReader } from "./reader.ts";
 import { blockChecksum, HistoryRows } from "./rows.ts";
 import { checksum, CHUNKS_MAX, HISTORY_FORMAT, HISTORY_SCHEMA, TYPES } from "./schema.ts";
-
-const HISTORY_FILE = "history.db";
 
 /** So many more pages of deleted blocks than that are given back, some at a time. */
 const FREE_PAGES_MAX = 2048;
@@ -24,10 +23,6 @@ export interface HistoryCommit {
   readonly gaps: readonly Gap[];
   /** The sequence up to which everything is merged then. */
   readonly merged: number;
-}
-
-export function historyPath(directory: string): string {
-  return join(directory, HISTORY_FILE);
 }
 
 /** Returns the sequence up to which the history of that directory has the records; 0 if there is none that can be read. */
@@ -84,6 +79,11 @@ export class HistoryDatabase {
       db.close();
       throw error;
     }
+  }
+
+  /** Returns a reader that reads through this connection. */
+  reader(): HistoryReader {
+    return new HistoryReader(this.#db);
   }
 
   /** False if its file was deleted or moved away. */
@@ -244,9 +244,13 @@ export interface OpenedHistory {
   readonly damage?: { readonly why: string; readonly aside: string };
 }
 
-/** Opens the history of that directory. A file that cannot be read is put aside, never deleted, and a new one begun. */
-export function openHistory(directory: string): OpenedHistory {
+/**
+ * Opens the history of that directory. A file that cannot be read is put aside, never deleted, and a new one begun; with
+ * `isNew`, in any case.
+ */
+export function openHistory(directory: string, { isNew = false } = {}): OpenedHistory {
   try {
+    if (isNew && existsSync(historyPath(directory))) throw new Error("it cannot be read");
     return { database: new HistoryDatabase(directory) };
   } catch (error) {
     if (!isUnreadable(error)) throw error;

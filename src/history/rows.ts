@@ -102,6 +102,17 @@ export class HistoryRows {
     throw new DamagedChunkError(`block ${id} of the history is damaged`);
   }
 
+  /** Returns what decides whether a block has expired. The times of its records stand in for a damaged row. */
+  expiry({ id, timeMax }: BlockPlace): { readonly appendedMax: number; readonly stored: number } {
+    try {
+      const { appendedMax, stored } = this.block(id);
+      return { appendedMax, stored };
+    } catch (error) {
+      if (!(error instanceof DamagedChunkError)) throw error;
+      return { appendedMax: timeMax, stored: 0 };
+    }
+  }
+
   /** @throws DamagedChunkError */
   chunk(block: number, index: number): Uint8Array<ArrayBuffer> {
     const id = CHUNKS_MAX * block + index;

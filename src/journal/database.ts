@@ -89,6 +89,8 @@ export interface JournalState extends CommitPoint {
 /** The state with which a journal starts. */
 export interface OpenedState extends JournalState {
   readonly gaps: readonly SequenceGap[];
+  /** The sequence up to which the records are in the history. */
+  readonly merged: number;
   /** Whether some of the cursors are lost. */
   readonly hasLostCursors: boolean;
   /** When the newest commit was appended; undefined before the first. */
@@ -260,6 +262,7 @@ export class JournalDatabase {
       newest,
       epochs,
       gaps,
+      merged: this.#merged,
       chain: this.#chain,
       cursors: readCursors(this.#db),
       hasLostCursors,

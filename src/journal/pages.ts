@@ -4,7 +4,21 @@ import { decodeBlocks } from "../batch/block.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
 import type { Batch, EnvelopeType, Gap, JournalPage, JournalQuery } from "../plugin/index.ts";
 import type { SequenceGap } from "./journal.ts";
-import type { BlockRow, StoredPage } from "./page-reader.ts";
+import type { BlockRow } from "./page-reader.ts";
+
+/** Blocks and gaps of a range, as the journal or the history has them. */
+export interface BlocksPage {
+  readonly from: number;
+  readonly to: number;
+  readonly blocks: readonly PageBlock[];
+  readonly gaps: readonly Gap[];
+}
+
+/** The type is known of blocks of one commit. */
+export type PageBlock = Omit<BlockRow, "type"> & {
+  readonly type?: EnvelopeType | undefined;
+  readonly appendedTimes?: Float64Array | undefined;
+};
 
 /** Returns the page for a reader that has come to an end. */
 export function emptyPage(from: number): JournalPage {
@@ -36,7 +50,7 @@ export function pageOfGap(
 /** Makes the page that a query asked for of the blocks that were read for it. */
 export function pageOfBlocks(
   { type, sinceMs, untilMs }: JournalQuery,
-  stored: StoredPage,
+  stored: BlocksPage,
   onRepaired: (sequences: readonly number[]) => void,
 ): JournalPage {
   const page = decodePage(stored, onRepaired);
@@ -46,7 +60,7 @@ export function pageOfBlocks(
 
 /** Leaves out the records of the first and last commit that are outside of the page. */
 function decodePage(
-  { from, to, blocks, gaps: known }: StoredPage,
+  { from, to, blocks, gaps: known }: BlocksPage,
   onRepaired: (sequences: readonly number[]) => void,
 ): JournalPage {
   const { batch, unreadable } = decode(blocks, onRepaired);
@@ -67,9 +81,9 @@ function decodePage(
 
 /** `unreadable`: blocks that are as they were stored and yet cannot be decoded. */
 function decode(
-  blocks: readonly BlockRow[],
+  blocks: readonly PageBlock[],
   onRepaired: (sequences: readonly number[]) => void,
-): { batch?: RecordBatch; unreadable: readonly BlockRow[] } {
+): { batch?: RecordBatch; unreadable: readonly PageBlock[] } {
   if (blocks.length === 0) return { unreadable: [] };
   try {
     return { batch: decodeBlocks(blocks, onRepaired), unreadable: [] };
@@ -81,7 +95,7 @@ function decode(
   }
 }
 
-function isReadable(block: BlockRow): boolean {
+function isReadable(block: PageBlock): boolean {
   try {
     decodeBlocks([block]);
     return true;

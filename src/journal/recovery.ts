@@ -28,7 +28,8 @@ import {
   type Loss,
   type OpenedState,
 } from "./database.ts";
-import { historyPath, openHistory, readMerged, type OpenedHistory } from "../history/database.ts";
+import { historyPath } from "../history/files.ts";
+import { openHistory, readMerged, type OpenedHistory } from "../history/database.ts";
 import {
   NO_EVENTS,
   type ChainState,

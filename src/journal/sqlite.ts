@@ -4,9 +4,14 @@ import { encodeBlocks } from "../batch/block.ts";
 import { settle } from "../batch/origin.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
-import type { Batch, Gap, JournalPage, JournalQuery } from "../plugin/index.ts";
+import type { BlockRange } from "../history/block-range.ts";
+import type { HistoryPage } from "../history/history.ts";
+import type { Limits } from "../history/merge-worker.ts";
+import { Merger, type FreshRecords } from "../history/merger.ts";
+import { readHistorySync } from "../history/read-sync.ts";
+import type { Batch, EnvelopeType, Gap, JournalPage, JournalQuery } from "../plugin/index.ts";
 import { clearInterval, clearTimeout, setInterval, setTimeout } from "../runtime/timers.ts";
-import type { ClockReading } from "./clock-reading.ts";
+import { agedBefore, type ClockReading } from "./clock-reading.ts";
 import type { Commit, OpenedState, RecordRange } from "./database.ts";
 import type {
   ChainState,
@@ -19,6 +24,7 @@ import type {
 } from "./journal.ts";
 import { MemoryTail } from "./memory.ts";
 import { emptyPage, pageOfBlocks, pageOfGap } from "./pages.ts";
+import type { PageQuery } from "./page-reader.ts";
 import { parseSavedClock, TrustedClock } from "./trusted-clock.ts";
 import {
   BufferPool,
@@ -87,6 +93,7 @@ export class SqliteJournal implements Journal {
   #options: SqliteJournalOptions;
   readonly #tail: MemoryTail;
   readonly #pool = new BufferPool();
+  readonly #merger: Merger;
   #worker: WorkerThread;
   #epochs: readonly EpochStart[];
   /** In order. */
@@ -142,6 +149,13 @@ export class SqliteJournal implements Journal {
     this.durable = state.newest;
     this.#sentChain = state.chain;
     this.chain = state.chain;
+    this.#merger = new Merger({
+      directory: options.directory,
+      merged: state.merged,
+      fresh: this.#freshRecords(),
+      lost: (range, why, aside) => this.#onHistoryLost(range, why, aside),
+      failed: (text) => this.#onMergeFailed(text),
+    });
   }
 
   /**
@@ -154,6 +168,7 @@ export class SqliteJournal implements Journal {
       const { thread, state, damage } = await SqliteJournal.#startWorker(options, () => journal);
       if (damage !== undefined) options.alarm(damage.text, damage);
       journal = new SqliteJournal(options, thread, state);
+      await journal.#merger.open();
       journal.#startTidying();
       return journal;
     } catch (error) {
@@ -192,7 +207,11 @@ export class SqliteJournal implements Journal {
   }
 
   get oldestRetained(): number {
-    return this.#worker.oldestStored ?? this.#tail.oldest;
+    return this.#merger.oldest ?? this.#worker.oldestStored ?? this.#tail.oldest;
+  }
+
+  get mergedUpTo(): number {
+    return this.#merger.mergedUpTo;
   }
 
   get memoryBytes(): number {
@@ -279,6 +298,85 @@ export class SqliteJournal implements Journal {
     group.isSettled = true;
     for (const { bytes } of group.appended) this.pendingBytes -= bytes;
     this.#tail.trim();
+    this.#merger.committed();
+  }
+
+  #freshRecords(): FreshRecords {
+    const durable = (): number => this.durable;
+    const isBusy = (): boolean => this.#waiting.length > 0;
+    return {
+      get durable() {
+        return durable();
+      },
+      get isBusy() {
+        return isBusy();
+      },
+      read: async (from) => {
+        const reply = await this.#request({ kind: "fresh", from });
+        if (reply.kind !== "page") throw new Error(`unexpected reply ${reply.kind}`);
+        return reply.page;
+      },
+      merged: async ({ merged, floors }) => {
+        const reply = await this.#request({ kind: "merged", merged, floors });
+        if (reply.kind !== "merged") throw new Error(`unexpected reply ${reply.kind}`);
+        return reply.freshBytes;
+      },
+      lost: async (from) => {
+        const reply = await this.#request({ kind: "lost", from });
+        return reply.kind === "lost" ? reply.range : undefined;
+      },
+      limits: (freshBytes) => ({
+        system_log: this.#limits("system_log", freshBytes),
+        audit_log: this.#limits("audit_log", freshBytes),
+      }),
+    };
+  }
+
+  /** Sends a request to the worker, which is started again if it has died. */
+  async #request(request: WorkerRequest): Promise<WorkerReply> {
+    if (this.#worker.endCause !== undefined) await this.#restarted();
+    return this.#worker.request(request);
+  }
+
+  /** Returns what the history may keep of a type. */
+  #limits(type: EnvelopeType, freshBytes: Readonly<Record<EnvelopeType, number>>): Limits {
+    const { bytes, ms } = this.#options.retention[type];
+    const expiredBeforeMs = agedBefore(ms, this.clock.reading());
+    return { bytes: Math.max(0, bytes - freshBytes[type]), expiredBeforeMs };
+  }
+
+  #onHistoryLost(range: BlockRange | undefined, why: string, aside: string | undefined): void {
+    const found = aside === undefined ? "" : ` The file in its place was put aside as ${aside}.`;
+    const loss =
+      range === undefined
+        ? "No record is lost."
+        : `The records ${range.from} to ${range.to} are lost, and are reported as a gap.`;
+    const text = `The history (history.db) is unusable: ${why}.${found} ${loss}`;
+    if (range !== undefined) {
+      const { from: first, to: last } = range;
+      const others = this.#gaps.filter((gap) => gap.last < first || gap.first > last);
+      this.#gaps = [...others, { first, last, reason: "damaged" as const }].sort(
+        (one, other) => one.first - other.first,
+      );
+    }
+    this.#options.alarm(text, {
+      text,
+      ...(range && { lost: range }),
+      isTrailIncomplete: range !== undefined && this.chain.seq >= range.from,
+      kept: aside === undefined ? [] : [aside],
+    });
+  }
+
+  #onMergeFailed(text: string | undefined): void {
+    if (text === undefined) return;
+    this.#options.alarm(
+      `Records cannot be moved to the history (history.db): ${text}. They stay in journal.db, which grows meanwhile; another attempt is made every minute.`,
+    );
+  }
+
+  /** Moves everything that is durable to the history. */
+  async merge(): Promise<void> {
+    await this.#merger.merge();
   }
 
   /** Resolves when the group is durable. */
@@ -414,12 +512,19 @@ export class SqliteJournal implements Journal {
     const known = this.#readInMemory(query);
     if (known !== undefined) return known;
     if (this.#worker.endCause !== undefined) await this.#restarted();
+    if (this.#startOf(query) <= this.mergedUpTo) {
+      return this.#toHistoryPage(query, await this.#merger.read(this.#pageQuery(query)));
+    }
     return this.#toPage(query, await this.#worker.request(this.#readRequest(query)));
   }
 
   readSync(query: JournalQuery, timeoutMs: number): JournalPage {
     const known = this.#readInMemory(query);
     if (known !== undefined) return known;
+    if (this.#startOf(query) <= this.mergedUpTo) {
+      const page = readHistorySync(this.#options.directory, this.#pageQuery(query));
+      return this.#toHistoryPage(query, page);
+    }
     const reply = this.#worker.requestSync(this.#readRequest(query), timeoutMs);
     if (reply === undefined) throw new Error("the disk takes too long");
     return this.#toPage(query, reply);
@@ -441,9 +546,32 @@ export class SqliteJournal implements Journal {
   }
 
   #readRequest(query: JournalQuery): WorkerRequest {
+    return { kind: "read", query: this.#pageQuery(query) };
+  }
+
+  #pageQuery(query: JournalQuery): PageQuery {
     const { order = "asc", type, sinceMs, untilMs } = query;
-    const from = this.#startOf(query);
-    return { kind: "read", query: { from, order, type, sinceMs, untilMs } };
+    return { from: this.#startOf(query), order, type, sinceMs, untilMs };
+  }
+
+  /** The journal knows the gaps that the history does not. */
+  #toHistoryPage(query: JournalQuery, { from, to, blocks, gaps }: HistoryPage): JournalPage {
+    const own = this.#gaps
+      .filter(({ first, last }) => last >= from && first <= to)
+      .map(({ first, last, reason }) => ({
+        from: Math.max(first, from),
+        to: Math.min(last, to),
+        reason,
+      }));
+    const stored = {
+      from,
+      to,
+      blocks: blocks.map((block) => ({ ...block, lastSequence: to })),
+      gaps: [...gaps, ...own].sort((one, other) => one.from - other.from),
+    };
+    const page = pageOfBlocks(query, stored, (sequences) => this.#reportRepairs(sequences));
+    this.#reportDamage(page);
+    return page;
   }
 
   #toPage(query: JournalQuery, reply: WorkerReply): JournalPage {
@@ -479,8 +607,9 @@ export class SqliteJournal implements Journal {
     this.#epochs = epochs;
     if (lost === undefined) return;
     const { from: first, to: last } = lost;
+    const older = this.#gaps.filter((gap) => gap.last < first);
     const newer = this.#gaps.filter((gap) => gap.first > last);
-    this.#gaps = [{ first, last, reason: "damaged" }, ...newer];
+    this.#gaps = [...older, { first, last, reason: "damaged" }, ...newer];
   }
 
   /** Records are rejected meanwhile; the worker checks every second. */
@@ -591,6 +720,7 @@ export class SqliteJournal implements Journal {
 
   #tidy(): void {
     this.#sendClock();
+    void this.#merger.tidy();
     for (const [owner, text] of this.#clockToSave()) {
       this.saveMemory(owner, text).catch(() => (this.#savedMs = -Infinity));
     }
@@ -610,12 +740,14 @@ export class SqliteJournal implements Journal {
     // A restarted worker gets it, too.
     this.#options = { ...this.#options, retention };
     this.#worker.request({ kind: "retention", retention }).catch(() => {});
+    void this.#merger.tidy();
   }
 
   async close(): Promise<void> {
     clearInterval(this.#tidyTimer);
     clearTimeout(this.#probeTimer);
     while (this.#underway.size > 0) await Promise.all(this.#underway.values());
+    await this.#merger.close();
     this.#isClosed = true;
     await this.#restarting?.catch(() => {});
     this.#saveState(this.#clockToSave());

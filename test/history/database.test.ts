@@ -4,12 +4,8 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterEach, expect, test } from "vitest";
 import type { EncodedBlock } from "../../src/blocks/encoded-block.ts";
-import {
-  historyPath,
-  openForReading,
-  openHistory,
-  type HistoryDatabase,
-} from "../../src/history/database.ts";
+import { openForReading, openHistory, type HistoryDatabase } from "../../src/history/database.ts";
+import { historyPath } from "../../src/history/files.ts";
 import { HistoryRows } from "../../src/history/rows.ts";
 
 const directories: string[] = [];

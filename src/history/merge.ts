@@ -1,0 +1,239 @@
+import { readRecords } from "../batch/stored-records.ts";
+import { BLOCK_BYTES_MAX, BLOCK_RECORDS_MAX, DamagedChunkError } from "../blocks/block-view.ts";
+import type { BlockRecord } from "../blocks/encoded-block.ts";
+import { envelopeRules, rulesOf, rulesText } from "../envelope/rules.ts";
+import type { Gap } from "../plugin/index.ts";
+import { ENVELOPE_TYPES, type EnvelopeType } from "../wire/envelope.ts";
+import type { HistoryDatabase } from "./database.ts";
+import type { BlockRow } from "./rows.ts";
+import { encodeBlock, WholeBlock } from "./whole-block.ts";
+
+/** Records of one type of a commit, as the journal has stored them. */
+export interface FreshBlock {
+  readonly type: EnvelopeType;
+  /** The range of their commit. */
+  readonly firstSequence: number;
+  readonly lastSequence: number;
+  readonly appendedAtMs: number;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** Consecutive commits, in the order of their sequences, and what is missing among them. */
+export interface FreshPage {
+  readonly from: number;
+  readonly to: number;
+  readonly blocks: readonly FreshBlock[];
+  readonly gaps: readonly Gap[];
+}
+
+/** A smaller block is rewritten together with later records of its day; rewriting a larger one costs more than it saves. */
+const SMALL_RECORDS = Math.floor((BLOCK_RECORDS_MAX * 2) / 3);
+
+const DAY_MS = 86_400_000;
+
+/** The rules that are tried for envelopes that were stored without any. */
+const RULES = envelopeRules();
+const DEFAULT = rulesText(RULES);
+
+/** The records of a type that wait for their block to be complete. */
+interface Pending {
+  records: BlockRecord[];
+  bytes: number;
+  /** Undefined as long as no record needs them. */
+  rules: string | undefined;
+  /** How many records complete the block. */
+  capacity: number;
+}
+
+/** Makes blocks of the records that it is given, and stores them. */
+export class Merge {
+  readonly #database: HistoryDatabase;
+  #pending = nothing();
+  /** The day of what is pending. */
+  #day = 0;
+  #gaps: Gap[] = [];
+  /** The sequence up to which records were given. */
+  #position: number;
+
+  constructor(database: HistoryDatabase) {
+    this.#database = database;
+    this.#position = database.rows.merged;
+  }
+
+  /** Forgets what is pending: it will be given again. */
+  reset(): void {
+    this.#pending = nothing();
+    this.#gaps = [];
+    this.#position = this.#database.rows.merged;
+  }
+
+  /** Adds what comes after all that was added before, and stores blocks that are complete. */
+  add(page: FreshPage): void {
+    if (page.from !== this.#position + 1) this.reset();
+    const { merged } = this.#database.rows;
+    // What expired was not read; the journal knows what it did not store.
+    const gaps = page.gaps.filter(({ type, reason }) => type !== undefined && reason === "damaged");
+    const commits = Map.groupBy(page.blocks, ({ lastSequence }) => lastSequence);
+    for (const [last, blocks] of commits) {
+      const records = blocks.map((block) => this.#read(block, merged, gaps));
+      const day = Math.floor(blocks[0]!.appendedAtMs / DAY_MS);
+      if (this.#mustCloseBefore(records, day)) this.#store();
+      this.#day = day;
+      for (const commit of records) this.#append(commit);
+      this.#position = last;
+      if (this.#isFull) this.#store();
+    }
+    this.#gaps.push(...gaps);
+    this.#position = page.to;
+  }
+
+  /** Stores what is pending. */
+  flush(): void {
+    if (this.#position > this.#database.rows.merged) this.#store();
+  }
+
+  #read(block: FreshBlock, merged: number, gaps: Gap[]): Commit {
+    const { type, firstSequence, lastSequence } = block;
+    try {
+      const { rules, records } = readRecords(block, RULES);
+      const fresh = records.filter(({ sequence }) => sequence > merged);
+      const needsRules = records.some(({ envelope }) => envelope === undefined);
+      return { type, rules: needsRules ? rulesText(rules) : undefined, records: fresh };
+    } catch {
+      const from = Math.max(firstSequence, merged + 1);
+      gaps.push({ from, to: lastSequence, type, reason: "damaged" });
+      return { type, rules: undefined, records: [] };
+    }
+  }
+
+  #mustCloseBefore(commits: readonly Commit[], day: number): boolean {
+    if (this.#isEmpty) return false;
+    if (day !== this.#day) return true;
+    return commits.some(({ type, rules, records }) => {
+      const pending = this.#pending[type];
+      if (pending.records.length === 0) return false;
+      if (rules !== undefined && rules !== (pending.rules ?? rules)) return true;
+      return pending.records.length + records.length > pending.capacity;
+    });
+  }
+
+  get #isEmpty(): boolean {
+    return ENVELOPE_TYPES.every((type) => this.#pending[type].records.length === 0);
+  }
+
+  get #isFull(): boolean {
+    return ENVELOPE_TYPES.some((type) => {
+      const { records, bytes, capacity } = this.#pending[type];
+      return records.length >= capacity || bytes >= BLOCK_BYTES_MAX;
+    });
+  }
+
+  #append({ type, rules, records }: Commit): void {
+    const pending = this.#pending[type];
+    if (pending.records.length === 0 && records.length > 0) {
+      const small = this.#smallBefore(type, Infinity, rules);
+      pending.capacity = BLOCK_RECORDS_MAX - (small?.records ?? 0);
+    }
+    pending.rules ??= rules;
+    for (const record of records) {
+      pending.records.push(record);
+      pending.bytes += bytesOf(record);
+    }
+  }
+
+  /** Returns the newest block of a type before that sequence, if it is small and of the pending records' day. */
+  #smallBefore(type: EnvelopeType, sequence: number, rules = DEFAULT): BlockRow | undefined {
+    const { rows } = this.#database;
+    const place = rows.nearest(type, Math.min(sequence - 1, rows.merged), "desc");
+    if (place === undefined) return undefined;
+    try {
+      const row = rows.block(place.id);
+      const isOfDay = Math.floor(row.appendedMin / DAY_MS) === this.#day;
+      return isOfDay && row.rules === rules && row.records <= SMALL_RECORDS ? row : undefined;
+    } catch (error) {
+      if (!(error instanceof DamagedChunkError)) throw error;
+      return undefined;
+    }
+  }
+
+  /** Stores the pending records, with those of small blocks before them. */
+  #store(): void {
+    const replaced: number[] = [];
+    const blocks = ENVELOPE_TYPES.flatMap((type) => {
+      const { rules = DEFAULT } = this.#pending[type];
+      return this.#split(type, replaced).map((records) => ({
+        type,
+        block: encodeBlock(type, rules, records),
+      }));
+    });
+    const merged = this.#position;
+    this.#database.commit({ blocks, replaced, gaps: this.#gaps, merged });
+    this.#database.checkpoint("PASSIVE");
+    this.#pending = nothing();
+    this.#gaps = [];
+  }
+
+  /** Returns the records of each block. */
+  #split(type: EnvelopeType, replaced: number[]): BlockRecord[][] {
+    const { records, bytes, rules } = this.#pending[type];
+    const pieces = [records];
+    let length = records.length;
+    let total = bytes;
+    for (let before = Infinity; length > 0;) {
+      const small = this.#smallBefore(type, before, rules);
+      if (small === undefined || small.records > 2 * length) break;
+      const earlier = length + small.records > BLOCK_RECORDS_MAX ? [] : this.#recordsOf(small);
+      length += earlier.length;
+      total += earlier.reduce((sum, record) => sum + bytesOf(record), 0);
+      if (earlier.length === 0 || total > BLOCK_BYTES_MAX) break;
+      pieces.unshift(earlier);
+      replaced.push(small.id);
+      before = small.from;
+    }
+    return parts(pieces.flat());
+  }
+
+  /** Returns the records of a block; none if it is damaged in part. */
+  #recordsOf({ id, records: length, from, to, rules }: BlockRow): BlockRecord[] {
+    try {
+      const view = new WholeBlock(length, (index) => this.#database.rows.chunk(id, index));
+      const blocks = view.read(Array.from({ length }, (_, index) => index));
+      const records = blocks.flatMap((block) => readRecords(block, rulesOf(rules)).records);
+      const isWhole = records[0]?.sequence === from && records.at(-1)?.sequence === to;
+      return isWhole && records.length === length ? records : [];
+    } catch {
+      return [];
+    }
+  }
+}
+
+function nothing(): Record<EnvelopeType, Pending> {
+  const empty = { bytes: 0, rules: undefined, capacity: BLOCK_RECORDS_MAX };
+  return { system_log: { ...empty, records: [] }, audit_log: { ...empty, records: [] } };
+}
+
+/** Divides the records of a large commit into blocks. */
+function parts(records: readonly BlockRecord[]): BlockRecord[][] {
+  const blocks: BlockRecord[][] = [];
+  let bytes = Infinity;
+  for (const record of records) {
+    const block = blocks.at(-1);
+    if (block === undefined || block.length === BLOCK_RECORDS_MAX || bytes >= BLOCK_BYTES_MAX) {
+      blocks.push([record]);
+      bytes = 0;
+    } else block.push(record);
+    bytes += bytesOf(record);
+  }
+  return blocks;
+}
+
+function bytesOf({ otlp, envelope }: BlockRecord): number {
+  return otlp.record.length + (envelope?.length ?? 0);
+}
+
+/** Records of one type of a commit, and the rules that make the envelopes that they do not have. */
+interface Commit {
+  readonly type: EnvelopeType;
+  readonly rules: string | undefined;
+  readonly records: readonly BlockRecord[];
+}

@@ -4,7 +4,7 @@
  * made, and what it takes to make a batch of all (block-layout.ts).
  */
 
-import { RequestBuilder } from "../otlp/encode.ts";
+import { RequestBuilder, type RequestPart } from "../otlp/encode.ts";
 import type { EnvelopeType } from "../wire/envelope.ts";
 import {
   BlockLayout,
@@ -32,8 +32,10 @@ import { renderFrames, rulesText, type EnvelopeRules } from "../envelope/rules.t
 import { ProtobufOrigin, type Origin } from "./origin.ts";
 import { RecordBatch } from "./record-batch.ts";
 
-/** A smaller request is merged with its neighbors: its resource would take too much space. */
-const WHOLE_RECORDS_MIN = 32;
+/** Fewer records of a request are merged with their neighbors: their resource would take too much space. */
+const SHARED_RECORDS_MIN = 32;
+/** So do few records of a large request, through all of which it takes longer to go. */
+const SHARED_SPARSELY_MAX = 16;
 
 /** The records of one type of a commit, ready to be stored. */
 export interface Block {
@@ -214,29 +216,50 @@ function encodeHashes({ batches, indexes }: RecordList): Buffer {
 }
 
 function timeRangeOf(list: RecordList): { timeMin: number; timeMax: number } {
+  const { batches, indexes, length } = list;
   let min = 0;
   let max = 0;
-  for (let item = 1; item < list.length; item++) {
+  let batch = batches[0]!;
+  let view = viewOf(batch.buffer);
+  let minView = view;
+  let maxView = view;
+  let minStart = batch.timestampStart(indexes[0]!);
+  let maxStart = minStart;
+  for (let item = 1; item < length; item++) {
+    if (batches[item] !== batch) {
+      batch = batches[item]!;
+      view = viewOf(batch.buffer);
+    }
+    const start = batch.timestampStart(indexes[item]!);
     // Most records come in order of time.
-    if (compareTimes(list, item, max) >= 0) max = item;
-    else if (compareTimes(list, item, min) < 0) min = item;
+    if (compareTimes(view, start, maxView, maxStart) >= 0) {
+      max = item;
+      maxView = view;
+      maxStart = start;
+    } else if (compareTimes(view, start, minView, minStart) < 0) {
+      min = item;
+      minView = view;
+      minStart = start;
+    }
   }
   return { timeMin: timeOf(list, min), timeMax: timeOf(list, max) };
 }
 
-/** Compares the timestamps' text in place: a string for each would cost more than the comparison. */
-function compareTimes({ batches, indexes }: RecordList, one: number, other: number): number {
-  const { buffer } = batches[one]!;
-  const { buffer: otherBuffer } = batches[other]!;
-  const start = batches[one]!.timestampStart(indexes[one]!);
-  const end = start + TIMESTAMP_LENGTH;
-  const shift = batches[other]!.timestampStart(indexes[other]!) - start;
-  for (let offset = start; offset < end; offset++) {
-    const difference = buffer[offset]! - otherBuffer[offset + shift]!;
-    if (difference !== 0) return difference;
-  }
-  return 0;
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, byteLength);
 }
+
+/** Compares the timestamps' text in place: a string for each would cost more than the comparison. */
+function compareTimes(view: DataView, start: number, otherView: DataView, other: number): number {
+  for (let offset = 0; ; offset = Math.min(offset + WORD_BYTES, LAST_WORD)) {
+    const difference = view.getUint32(start + offset) - otherView.getUint32(other + offset);
+    if (difference !== 0 || offset === LAST_WORD) return difference;
+  }
+}
+
+const WORD_BYTES = 4;
+/** The last word of a timestamp overlaps the one before. */
+const LAST_WORD = TIMESTAMP_LENGTH - WORD_BYTES;
 
 /** In ms since 1970. An invalid timestamp must not prevent the commit: the append time replaces it. */
 function timeOf({ batches, indexes }: RecordList, item: number): number {
@@ -249,15 +272,10 @@ function bytesOf({ buffer, byteOffset, byteLength }: Int32Array): Uint8Array {
   return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
-/** A part of the request that is a request by itself: concatenated, they are one. */
-interface RequestPart {
-  readonly byteLength: number;
-  writeTo(bytes: Uint8Array, position: number): void;
-}
-
 /**
  * The OpenTelemetry records of a block as one ExportLogsServiceRequest. A request of which the block has all records is
- * copied as it came; of other requests it has the block's records.
+ * copied as it came; of other requests it has the block's records, in the order of the request: those of a scope are then
+ * together, and their bytes too.
  */
 class BlockRequest {
   /** For each record of the block its index in the request. */
@@ -275,9 +293,15 @@ class BlockRequest {
       const origin = batches[start]!.origin(indexes[start]!);
       let end = start + 1;
       while (end < length && batches[end]!.origin(indexes[end]!) === origin) end++;
-      if (isWhole(origin, end - start)) {
+      const positions =
+        end - start < SHARED_RECORDS_MIN ? undefined : positionsIn(origin, list, start, end);
+      const part = positions && requestPart(origin, positions, end - start);
+      if (part !== undefined) {
         this.#addLoose(list, loose, start);
-        this.#addWhole(list, start, end, origin.request!);
+        for (let item = start; item < end; item++) {
+          this.indexes[item] = start + positions![batches[item]!.originIndex(indexes[item]!)]!;
+        }
+        this.#parts.push(part);
         loose = end;
       }
       start = end;
@@ -294,26 +318,11 @@ class BlockRequest {
     }
   }
 
-  #addWhole(
-    { batches, indexes }: RecordList,
-    start: number,
-    end: number,
-    request: Uint8Array,
-  ): void {
-    for (let item = start; item < end; item++) {
-      this.indexes[item] = start + batches[item]!.originIndex(indexes[item]!);
-    }
-    this.#parts.push({
-      byteLength: request.length,
-      writeTo: (bytes, position) => bytes.set(request, position),
-    });
-  }
-
   #addLoose({ batches, indexes }: RecordList, start: number, end: number): void {
     if (start === end) return;
     for (let item = start; item < end; item++) this.indexes[item] = item;
     this.#parts.push(
-      new RequestBuilder(end - start, (item) =>
+      RequestBuilder.of(end - start, (item) =>
         batches[start + item]!.encodedRecord(indexes[start + item]!, () =>
           this.rebuilt.add(start + item),
         ),
@@ -322,9 +331,41 @@ class BlockRequest {
   }
 }
 
-/** No record is in a block twice, so with as many records as in the request, the block has all of them. */
-function isWhole({ request, records }: Origin, count: number): boolean {
-  return request !== undefined && count === records && count >= WHOLE_RECORDS_MIN;
+/**
+ * Returns for each record of a request its position among those that a block has, from `start` to `end`, in the order of
+ * the request; -1 for the others. Undefined if the records did not come in a request, or are few of it.
+ */
+function positionsIn(
+  { records }: Origin,
+  { batches, indexes }: RecordList,
+  start: number,
+  end: number,
+): Int32Array | undefined {
+  if (records === undefined || records > SHARED_SPARSELY_MAX * (end - start)) return undefined;
+  const positions = new Int32Array(records).fill(-1);
+  for (let item = start; item < end; item++) {
+    positions[batches[item]!.originIndex(indexes[item]!)] = 0;
+  }
+  let length = 0;
+  for (let record = 0; record < records; record++) {
+    if (positions[record] === 0) positions[record] = length++;
+  }
+  return positions;
+}
+
+/** Returns the records with a position as a request: the request itself if these are all. */
+function requestPart(
+  origin: Origin,
+  positions: Int32Array,
+  count: number,
+): RequestPart | undefined {
+  const { request } = origin;
+  // No record is in a block twice.
+  if (request === undefined || count < positions.length) return origin.part?.(positions);
+  return {
+    byteLength: request.length,
+    writeTo: (bytes, start) => bytes.set(request, start),
+  };
 }
 
 /**

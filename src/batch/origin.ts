@@ -9,7 +9,13 @@ import { jsonAttributes, type JsonAttributes } from "../envelope/json-attributes
 import type { EnvelopeRules } from "../envelope/rules.ts";
 import type { Steps } from "../otlp/request-limits.ts";
 import { RESOURCE_LOGS, SCOPE_LOGS } from "../otlp/schema.ts";
-import { encodeLogRecord, buildRequest, type EncodedRecord } from "../otlp/encode.ts";
+import {
+  buildRequest,
+  encodeLogRecord,
+  RequestBuilder,
+  type EncodedRecord,
+  type RequestPart,
+} from "../otlp/encode.ts";
 import { ProtobufDecoder } from "../otlp/decode.ts";
 import { RequestIndex } from "../otlp/request-index.ts";
 import type { RecordBatch } from "./record-batch.ts";
@@ -32,6 +38,11 @@ export interface Origin {
   readonly request?: Uint8Array;
   /** The number of records in {@link request}. */
   readonly records?: number;
+  /**
+   * Returns those of its records that have a position, in the order of the request, as a request. Undefined if they have to
+   * be asked for one by one.
+   */
+  part?(positions: Int32Array): RequestPart | undefined;
   /** The rules that make the envelopes of its records (batches say which ones) of {@link request}. */
   readonly rules?: EnvelopeRules | undefined;
 }
@@ -115,25 +126,48 @@ export class ProtobufOrigin implements Origin {
 
   /** Returns the record's own bytes, as they were sent. */
   otlp(index: number): EncodedRecord {
-    const { requestIndex, resources, scopes } = this.#index();
+    const { requestIndex } = this.#index();
     const { bytes } = requestIndex.reader;
     return {
-      resource: sharedPart(
-        resources,
-        requestIndex.resource(index),
-        requestIndex,
-        requestIndex.resourceLogs,
-        RESOURCE_LOGS.tags.scopeLogs,
-      ),
-      scope: sharedPart(
-        scopes,
-        requestIndex.scope(index),
-        requestIndex,
-        requestIndex.scopeLogs,
-        SCOPE_LOGS.tags.logRecords,
-      ),
+      resource: this.#resourcePart(requestIndex.resource(index)),
+      scope: this.#scopePart(requestIndex.scope(index)),
       record: bytes.subarray(requestIndex.start(index), requestIndex.end(index)),
     };
+  }
+
+  part(positions: Int32Array): RequestPart | undefined {
+    try {
+      const { requestIndex } = this.#index();
+      return RequestBuilder.ofSelected(
+        requestIndex,
+        (record) => positions[record]! >= 0,
+        (resource) => this.#resourcePart(resource),
+        (scope) => this.#scopePart(scope),
+      );
+    } catch {
+      // Then it is known which of the records cannot be rebuilt.
+      return undefined;
+    }
+  }
+
+  /** Returns the fields of a ResourceLogs beside its ScopeLogs. */
+  #resourcePart(resource: number): Uint8Array {
+    const { requestIndex, resources } = this.#index();
+    const { resourceLogs } = requestIndex;
+    return sharedPart(
+      resources,
+      resource,
+      requestIndex,
+      resourceLogs,
+      RESOURCE_LOGS.tags.scopeLogs,
+    );
+  }
+
+  /** Returns the fields of a ScopeLogs beside its records. */
+  #scopePart(scope: number): Uint8Array {
+    const { requestIndex, scopes } = this.#index();
+    const { scopeLogs } = requestIndex;
+    return sharedPart(scopes, scope, requestIndex, scopeLogs, SCOPE_LOGS.tags.logRecords);
   }
 
   #index(): IndexedRequest {

@@ -17,30 +17,51 @@ export const TIMESTAMP_LENGTH = "2025-10-13T09:27:24.339163Z".length;
 /** The last second of the year 9999: later ones have no ISO form of the same length. */
 const SECONDS_MAX = 253_402_300_799;
 
-/** `2025-10-13T09:27:24.` for the last second that was written; most records share it with the previous one. */
-let cachedSecond = -1;
-const cachedText = new Uint8Array(20);
+const DAY_SECONDS = 86_400;
+const HOUR_SECONDS = 3600;
+const MINUTE_SECONDS = 60;
+
+/** `2025-10-13T09:27:24.` for the last second that was written; most records share the second or at least the day. */
+const secondText = new Uint8Array(20);
+let secondOfText = -1;
+let dayOfText = -1;
 
 /** Returns `2025-10-13T09:27:24.` for seconds since 1970 UTC; valid until the next call. */
-export function textOfSecond(seconds: number): Uint8Array {
-  if (seconds !== cachedSecond) cacheSecond(seconds);
-  return cachedText;
+function textOfSecond(seconds: number): Uint8Array {
+  if (seconds !== secondOfText) writeSecond(seconds);
+  return secondText;
 }
 
-function cacheSecond(seconds: number): void {
-  const text = new Date(1000 * seconds).toISOString();
-  for (let index = 0; index < cachedText.length; index++)
-    cachedText[index] = text.charCodeAt(index);
-  cachedSecond = seconds;
+function writeSecond(seconds: number): void {
+  const day = Math.floor(seconds / DAY_SECONDS);
+  if (day !== dayOfText) {
+    // Also writes the colons and the point.
+    secondText.set(ascii(new Date(1000 * seconds).toISOString().slice(0, secondText.length)));
+    dayOfText = day;
+  }
+  const rest = seconds - DAY_SECONDS * day;
+  const hours = (rest / HOUR_SECONDS) | 0;
+  const minutes = ((rest - HOUR_SECONDS * hours) / MINUTE_SECONDS) | 0;
+  putPair("2025-10-13T".length, hours);
+  putPair("2025-10-13T09:".length, minutes);
+  putPair("2025-10-13T09:27:".length, rest - HOUR_SECONDS * hours - MINUTE_SECONDS * minutes);
+  secondOfText = seconds;
 }
 
-/** Whether {@link textOfSecond} can show these seconds: the years 1970 to 9999. */
+/** Writes two digits of {@link secondText}. */
+function putPair(at: number, value: number): void {
+  const tens = (value / 10) | 0;
+  secondText[at] = ZERO + tens;
+  secondText[at + 1] = ZERO + value - 10 * tens;
+}
+
+/** Whether a timestamp can show these seconds: the years 1970 to 9999. */
 export function isShownSecond(seconds: number): boolean {
   return seconds >= 0 && seconds <= SECONDS_MAX;
 }
 
 /** The number of bytes that {@link putMicros} writes. */
-export const MICROS_BYTES = 7;
+const MICROS_BYTES = 7;
 
 const ZERO = 0x30;
 const TRIPLE = 1000;
@@ -57,16 +78,11 @@ const TRIPLES = Int32Array.from(
     ((ZERO + (number % 10)) << 16),
 );
 
-/** Writes six digits and the Z of UTC at a position, and returns the position after them; micros 0-999999. */
-export function putMicros(
-  { view }: { readonly view: DataView },
-  at: number,
-  micros: number,
-): number {
+/** Writes six digits and the Z of UTC at a position; micros 0-999999. */
+function putMicros({ view }: { readonly view: DataView }, at: number, micros: number): void {
   const upper = (micros / TRIPLE) | 0;
   view.setInt32(at, TRIPLES[upper]!, true);
   view.setInt32(at + TRIPLE_DIGITS, TRIPLES[micros - TRIPLE * upper]! | ZULU, true);
-  return at + MICROS_BYTES;
 }
 
 const WORD = 2 ** 32;
@@ -301,16 +317,16 @@ function nameAttributesOf(name: string, bridge: boolean): readonly string[] | un
 /** For use without a configuration: `orchestrator.audit` is the audit logger. */
 export const DEFAULT_LOGGER_NAMES = new LoggerNames([AUDIT_LOGGER]);
 
-export const SYSTEM_HEAD = ascii('{"type":"system_log","data":{"timestamp":"');
-export const AUDIT_HEAD = ascii('{"type":"audit_log","data":{"timestamp":"');
+const SYSTEM_HEAD = ascii('{"type":"system_log","data":{"timestamp":"');
+const AUDIT_HEAD = ascii('{"type":"audit_log","data":{"timestamp":"');
 
 /** A placeholder for the timestamp. */
 const TIME = ascii("2025-10-13T09:27:24.339163Z");
 
 /** An envelope up to its message, for one logger and level: copied as a whole, with the time filled in. */
 export class EnvelopePrefix {
-  /** What follows the timestamp. */
-  readonly head: Uint8Array;
+  /** The size of what follows the timestamp. */
+  readonly #headBytes: number;
   readonly #bytes: Uint8Array;
   readonly #timeStart: number;
   /** The second in `#bytes`; most records share it with the previous one. */
@@ -320,17 +336,38 @@ export class EnvelopePrefix {
     const type = audit ? AUDIT_HEAD : SYSTEM_HEAD;
     this.#bytes = Buffer.concat([type, TIME, headBytes(logger, rank)]);
     this.#timeStart = type.length;
-    this.head = this.#bytes.subarray(type.length + TIME.length);
+    this.#headBytes = this.#bytes.length - type.length - TIME.length;
+  }
+
+  get length(): number {
+    return this.#bytes.length;
   }
 
   /** Writes it. `seconds` must be shown (see {@link isShownSecond}); `micros`: 0-999999. */
   write(writer: JsonWriter, seconds: number, micros: number): void {
+    writer.reserve(this.#bytes.length);
+    writer.position = this.put(writer, writer.position, seconds, micros);
+  }
+
+  /** Writes it at a position in memory that was reserved, and returns the position after it. */
+  put(
+    target: { readonly buffer: Uint8Array; readonly view: DataView },
+    at: number,
+    seconds: number,
+    micros: number,
+  ): number {
     if (seconds !== this.#second) {
       this.#bytes.set(textOfSecond(seconds), this.#timeStart);
       this.#second = seconds;
     }
-    writer.raw(this.#bytes);
-    putMicros(writer, writer.position - this.head.length - MICROS_BYTES, micros);
+    target.buffer.set(this.#bytes, at);
+    return this.putMicros(target, at + this.#bytes.length, micros);
+  }
+
+  /** Writes the microseconds into a copy that ends at that position, which it returns. */
+  putMicros(target: { readonly view: DataView }, end: number, micros: number): number {
+    putMicros(target, end - this.#headBytes - MICROS_BYTES, micros);
+    return end;
   }
 }
 

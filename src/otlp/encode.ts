@@ -1,6 +1,7 @@
 import { textOf } from "../wire/errors.ts";
 import type { LogRecord, Resource, Scope, Value } from "../plugin/index.ts";
 import { DEPTH_MAX, DEPTH_TEXT } from "../envelope/json-writer.ts";
+import type { RequestIndex } from "./request-index.ts";
 import { isInt64, ProtobufWriter, putVarint, varintBytes, ProtobufReader } from "./protobuf.ts";
 import {
   REQUEST,
@@ -197,6 +198,7 @@ function writeObject(
 /** Consecutive records of one scope. */
 interface ScopeRun {
   readonly scope: Uint8Array;
+  /** Each one, or several with their tags and lengths. */
   readonly records: Uint8Array[];
   /** The size of the ScopeLogs message. */
   bytes: number;
@@ -212,24 +214,80 @@ export function buildRequest(
   length: number,
   recordAt: (index: number) => EncodedRecord,
 ): Uint8Array<ArrayBuffer> {
-  const request = new RequestBuilder(length, recordAt);
+  const request = RequestBuilder.of(length, recordAt);
   const bytes = Buffer.allocUnsafeSlow(request.byteLength);
   request.writeTo(bytes, 0);
   return bytes;
 }
 
-/** A request whose size is known before it is written, so that it can be written in place. */
-export class RequestBuilder {
+/** A request whose size is known before it is written, so that it can be written in place. Concatenated, several are one. */
+export interface RequestPart {
+  readonly byteLength: number;
+  writeTo(bytes: Uint8Array, start: number): void;
+}
+
+export class RequestBuilder implements RequestPart {
   readonly byteLength: number;
   readonly #runs: readonly ResourceRun[];
   readonly #sizes: readonly number[];
+  /** Whether the records have their tags and lengths. */
+  readonly #areFields: boolean;
 
-  constructor(length: number, recordAt: (index: number) => EncodedRecord) {
-    const runs: ResourceRun[] = [];
-    for (let index = 0; index < length; index++) add(runs, recordAt(index));
+  private constructor(runs: readonly ResourceRun[], areFields: boolean) {
     this.#runs = runs;
+    this.#areFields = areFields;
     this.#sizes = runs.map(sizeOf);
     this.byteLength = this.#sizes.reduce((sum, size) => sum + fieldBytes(size), 0);
+  }
+
+  static of(length: number, recordAt: (index: number) => EncodedRecord): RequestBuilder {
+    const runs: ResourceRun[] = [];
+    for (let index = 0; index < length; index++) add(runs, recordAt(index));
+    return new RequestBuilder(runs, false);
+  }
+
+  /**
+   * Builds a request of the records of another one that are selected, in its order. Records that follow one another are
+   * copied together. `resourceOf` and `scopeOf` return the fields beside the records. Undefined if a record's length is not
+   * encoded as usual.
+   */
+  static ofSelected(
+    index: RequestIndex,
+    isSelected: (record: number) => boolean,
+    resourceOf: (resource: number) => Uint8Array,
+    scopeOf: (scope: number) => Uint8Array,
+  ): RequestBuilder | undefined {
+    const { bytes } = index.reader;
+    const runs: ResourceRun[] = [];
+    let resource = -1;
+    let scope = -1;
+    let scopeRun: ScopeRun = { scope: bytes, records: [], bytes: 0 };
+    let start = 0;
+    let end = 0;
+    for (let record = 0; record < index.length; record++) {
+      if (!isSelected(record)) continue;
+      const fieldStart = fieldStartOf(bytes, index.start(record), index.end(record));
+      if (fieldStart === undefined) return undefined;
+      const isNewScope = index.scope(record) !== scope;
+      if (isNewScope || fieldStart !== end) {
+        if (end > start) scopeRun.records.push(bytes.subarray(start, end));
+        start = fieldStart;
+      }
+      end = index.end(record);
+      if (isNewScope) {
+        if (index.resource(record) !== resource) {
+          resource = index.resource(record);
+          runs.push({ resource: resourceOf(resource), scopes: [] });
+        }
+        scope = index.scope(record);
+        const fields = scopeOf(scope);
+        scopeRun = { scope: fields, records: [], bytes: fields.length };
+        runs.at(-1)!.scopes.push(scopeRun);
+      }
+      scopeRun.bytes += end - fieldStart;
+    }
+    scopeRun.records.push(bytes.subarray(start, end));
+    return new RequestBuilder(runs, true);
   }
 
   writeTo(bytes: Uint8Array, start: number): void {
@@ -239,11 +297,26 @@ export class RequestBuilder {
       for (const { scope, records, bytes: scopeBytes } of scopes) {
         at = putField(bytes, at, RESOURCE_LOGS.tags.scopeLogs, scopeBytes, scope);
         for (const record of records) {
-          at = putField(bytes, at, SCOPE_LOGS.tags.logRecords, record.length, record);
+          if (this.#areFields) {
+            bytes.set(record, at);
+            at += record.length;
+          } else at = putField(bytes, at, SCOPE_LOGS.tags.logRecords, record.length, record);
         }
       }
     }
   }
+}
+
+/** Returns where the field starts that has a record between `start` and `end`; undefined if its length has a longer form. */
+function fieldStartOf(bytes: Uint8Array, start: number, end: number): number | undefined {
+  const length = end - start;
+  const fieldStart = end - fieldBytes(length);
+  if (bytes[fieldStart] !== SCOPE_LOGS.tags.logRecords) return undefined;
+  let rest = length;
+  for (let at = fieldStart + 1; at < start; at++, rest >>>= 7) {
+    if (bytes[at] !== (rest < 0x80 ? rest : (rest & 0x7f) | 0x80)) return undefined;
+  }
+  return fieldStart;
 }
 
 function add(runs: ResourceRun[], { resource, scope, record }: EncodedRecord): void {

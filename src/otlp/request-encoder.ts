@@ -319,9 +319,9 @@ class RequestEncoder {
     const resource = this.#resourceOf(record);
     const open = this.#open;
     open.begin();
-    const { head } = logger.prefixes[rank]!;
+    const prefix = logger.prefixes[rank]!;
     const { member } = this.#sender;
-    if (!this.#fast.write(fields, end - start, time, logger, head, resource, member)) {
+    if (!this.#fast.write(fields, end - start, time, logger, prefix, resource, member)) {
       open.abandon();
       return this.#smallRecord(record, end - start);
     }

@@ -16,15 +16,7 @@ import {
 } from "./attribute-table.ts";
 import { putCallSite } from "./call-site.ts";
 import { ACTION, ENVELOPE_END, METADATA, NO_CALL_SITE, type ResourceMembers } from "../encoder.ts";
-import {
-  AUDIT_HEAD,
-  SYSTEM_HEAD,
-  type LoggerName,
-  MICROS_BYTES,
-  putMicros,
-  textOfSecond,
-  type SplitTime,
-} from "../prefix.ts";
+import type { EnvelopePrefix, LoggerName, SplitTime } from "../prefix.ts";
 import { ascii, type JsonWriter } from "../json-writer.ts";
 import { putId, putRaw, putText, TEXT_GROWTH_MAX } from "./value-writer.ts";
 import type { ProtobufReader } from "../../otlp/protobuf.ts";
@@ -77,7 +69,7 @@ export class FastEnvelopeWriter {
   #ids = 0;
   #end = 0;
   /** What the parts of that envelope were made of. */
-  #head: Uint8Array | undefined;
+  #prefix: EnvelopePrefix | undefined;
   #seconds = 0;
   #attributesStart = 0;
   #attributesBytes = 0;
@@ -96,7 +88,7 @@ export class FastEnvelopeWriter {
 
   /**
    * Writes a record's envelope at the writer's position. Returns false if the record is left to the plain path; what was
-   * written has then to be discarded. `head` is the JSON of the logger and the level; `resource` and `ingestedBy` are the
+   * written has then to be discarded. `prefix` is that of the logger and the level; `resource` and `ingestedBy` are the
    * members that tell the record's process and its sender.
    * @throws TailgateError OTLP_UNDECODABLE
    */
@@ -105,7 +97,7 @@ export class FastEnvelopeWriter {
     bytes: number,
     time: SplitTime,
     { audit, nameAttributes }: LoggerName,
-    head: Uint8Array,
+    prefix: EnvelopePrefix,
     resource: ResourceMembers,
     ingestedBy: Uint8Array,
   ): boolean {
@@ -113,11 +105,11 @@ export class FastEnvelopeWriter {
     this.#isNameless = nameAttributes !== undefined;
     const writer = this.#writer;
     const members = resource.bytes + ingestedBy.length;
-    writer.reserve(TEXT_GROWTH_MAX * bytes + head.length + members + FIXED_BYTES_MAX);
+    writer.reserve(TEXT_GROWTH_MAX * bytes + prefix.length + members + FIXED_BYTES_MAX);
     if (this.#previous !== writer.buffer) this.#previous = undefined;
     const end = audit
-      ? this.#putAuditEvent(fields, time, head, resource, ingestedBy)
-      : this.#putSystemLog(fields, time, head, resource);
+      ? this.#putAuditEvent(fields, time, prefix, resource, ingestedBy)
+      : this.#putSystemLog(fields, time, prefix, resource);
     if (end < 0) this.#previous = undefined;
     else writer.position = end;
     return end >= 0;
@@ -131,7 +123,7 @@ export class FastEnvelopeWriter {
   #putSystemLog(
     fields: ScannedRecord,
     time: SplitTime,
-    head: Uint8Array,
+    prefix: EnvelopePrefix,
     resource: ResourceMembers,
   ): number {
     const writer = this.#writer;
@@ -139,7 +131,7 @@ export class FastEnvelopeWriter {
     const isAlike = this.#hasAttributesOf(fields);
     if (!isAlike && !this.#readAttributes(fields)) return UNUSUAL;
     if (this.#isNameless && this.#mayNameLogger()) return UNUSUAL;
-    const message = this.#putSystemHead(start, time, head);
+    const message = this.#putSystemHead(start, time, prefix);
     const members = this.#putMessage(message, fields);
     if (members < 0) return UNUSUAL;
     const ids = isAlike ? this.#copy(members, this.#members, this.#ids) : this.#putMembers(members);
@@ -155,7 +147,7 @@ export class FastEnvelopeWriter {
     this.#members = members;
     this.#ids = ids;
     this.#end = end;
-    this.#head = head;
+    this.#prefix = prefix;
     this.#seconds = time.seconds;
     this.#attributesStart = fields.attributesStart;
     this.#attributesBytes = fields.attributesEnd - fields.attributesStart;
@@ -218,21 +210,12 @@ export class FastEnvelopeWriter {
     return attributes.has(LOGGER_NAME) || attributes.has(RESERVED_NAME);
   }
 
-  #putSystemHead(at: number, time: SplitTime, head: Uint8Array): number {
+  #putSystemHead(at: number, { seconds, micros }: SplitTime, prefix: EnvelopePrefix): number {
     const isAlike =
-      this.#previous !== undefined && head === this.#head && time.seconds === this.#seconds;
-    if (!isAlike) return this.#putHead(at, SYSTEM_HEAD, time, head);
+      this.#previous !== undefined && prefix === this.#prefix && seconds === this.#seconds;
+    if (!isAlike) return prefix.put(this.#writer, at, seconds, micros);
     const end = this.#copy(at, this.#start, this.#message);
-    putMicros(this.#writer, end - head.length - MICROS_BYTES, time.micros);
-    return end;
-  }
-
-  /** Writes everything up to the message. */
-  #putHead(at: number, type: Uint8Array, time: SplitTime, head: Uint8Array): number {
-    const writer = this.#writer;
-    let position = putRaw(writer, at, type);
-    position = putRaw(writer, position, textOfSecond(time.seconds));
-    return putRaw(writer, putMicros(writer, position, time.micros), head);
+    return prefix.putMicros(this.#writer, end, micros);
   }
 
   /** Without a body, the message may be the event name, which is left to the plain path. */
@@ -317,7 +300,7 @@ export class FastEnvelopeWriter {
   #putAuditEvent(
     fields: ScannedRecord,
     time: SplitTime,
-    head: Uint8Array,
+    prefix: EnvelopePrefix,
     resource: ResourceMembers,
     ingestedBy: Uint8Array,
   ): number {
@@ -327,7 +310,7 @@ export class FastEnvelopeWriter {
     if (this.#hasError() || (this.#isNameless && this.#mayNameLogger())) return UNUSUAL;
     if (attributes.has(INGESTED_BY_NAME)) return UNUSUAL;
     const writer = this.#writer;
-    const message = this.#putHead(writer.position, AUDIT_HEAD, time, head);
+    const message = prefix.put(writer, writer.position, time.seconds, time.micros);
     const action = this.#putMessage(message, fields);
     const metadata = action < 0 ? UNUSUAL : this.#putAction(action, fields);
     const end = metadata < 0 ? UNUSUAL : this.#putMetadata(metadata, fields, resource, ingestedBy);

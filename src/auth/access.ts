@@ -2,7 +2,14 @@
 
 import type { Access, AddressedRequest, RouteRefusal } from "../plugin/index.ts";
 import { parseScopes, type AccessScope } from "../wire/access-scopes.ts";
-import { bothFilters, parseAccessFilter, parseFilter, type Filter } from "../wire/filter.ts";
+import { NONE } from "../wire/query/nodes.ts";
+import {
+  bothFilters,
+  compileFilter,
+  parseAccessFilter,
+  parseFilter,
+  type Filter,
+} from "../filter/filter.ts";
 
 /** One way to authenticate. All of them are synchronous: nothing happens between a request and the decision about it. */
 export interface AuthMethod {
@@ -23,12 +30,7 @@ export interface Grant {
   readonly filter?: string | undefined;
 }
 
-const NO_RECORDS: Filter = {
-  key: "nothing",
-  terms: [{ matches: () => false }],
-  effort: () => 0,
-  matches: () => false,
-};
+const NO_RECORDS = compileFilter(NONE);
 
 /** A client without credentials, on a route that is for everyone. */
 export const ANONYMOUS: Access = {

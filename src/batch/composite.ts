@@ -69,6 +69,10 @@ export class CompositeBatch implements Batch {
     return this.#partOf(index).resourceAttributes(index - this.#start);
   }
 
+  scopeAttributes(index: number): JsonAttributes {
+    return this.#partOf(index).scopeAttributes(index - this.#start);
+  }
+
   record(index: number): LogRecord {
     return this.#partOf(index).record(index - this.#start);
   }

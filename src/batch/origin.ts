@@ -5,7 +5,7 @@
 
 import type { EnvelopeType } from "../wire/envelope.ts";
 import type { LogRecord } from "../plugin/index.ts";
-import { jsonAttributes, type JsonAttributes } from "../envelope/json-attributes.ts";
+import { jsonAttributes, scopeMembers, type JsonAttributes } from "../envelope/json-attributes.ts";
 import type { EnvelopeRules } from "../envelope/rules.ts";
 import type { Steps } from "../otlp/request-limits.ts";
 import { RESOURCE_LOGS, SCOPE_LOGS } from "../otlp/schema.ts";
@@ -26,6 +26,8 @@ export interface Origin {
   record(index: number): LogRecord;
   /** Returns the attributes of a record's resource; records that share it get the same object. */
   resourceAttributes(index: number): JsonAttributes;
+  /** Returns the name, the version and the attributes of a record's scope; records that share it get the same object. */
+  scopeAttributes(index: number): JsonAttributes;
   /** Returns the same record as parts of an ExportLogsServiceRequest. */
   otlp(index: number): EncodedRecord;
   /** The memory that it uses for each record, beside the envelope. */
@@ -59,6 +61,7 @@ interface IndexedRequest {
   readonly resources: Map<number, Uint8Array>;
   readonly scopes: Map<number, Uint8Array>;
   readonly attributes: Map<number, JsonAttributes>;
+  readonly scopeAttributes: Map<number, JsonAttributes>;
 }
 
 interface OriginOptions extends Pick<Origin, "isOwn" | "isInterim" | "rules"> {
@@ -124,6 +127,17 @@ export class ProtobufOrigin implements Origin {
     return found;
   }
 
+  scopeAttributes(index: number): JsonAttributes {
+    const { requestIndex, scopeAttributes } = this.#index();
+    const offset = requestIndex.scope(index);
+    let found = scopeAttributes.get(offset);
+    if (found === undefined) {
+      found = scopeMembers(new ProtobufDecoder(requestIndex).scope(offset));
+      scopeAttributes.set(offset, found);
+    }
+    return found;
+  }
+
   /** Returns the record's own bytes, as they were sent. */
   otlp(index: number): EncodedRecord {
     const { requestIndex } = this.#index();
@@ -179,6 +193,7 @@ export class ProtobufOrigin implements Origin {
         resources: new Map(),
         scopes: new Map(),
         attributes: new Map(),
+        scopeAttributes: new Map(),
       };
       this.#indexed = new WeakRef(indexed);
     }

@@ -274,6 +274,14 @@ export class RecordBatch implements Batch {
     }
   }
 
+  scopeAttributes(index: number): JsonAttributes {
+    try {
+      return this.origin(index).scopeAttributes(this.originIndex(index));
+    } catch {
+      return {};
+    }
+  }
+
   record(index: number): LogRecord {
     try {
       return this.origin(index).record(this.originIndex(index));
@@ -472,6 +480,10 @@ class Selection implements Batch {
 
   resourceAttributes(index: number): JsonAttributes {
     return this.#batch.resourceAttributes(this.#indexes[index]!);
+  }
+
+  scopeAttributes(index: number): JsonAttributes {
+    return this.#batch.scopeAttributes(this.#indexes[index]!);
   }
 
   record(index: number): LogRecord {

@@ -8,7 +8,7 @@ import type {
   z,
 } from "../plugin/index.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
-import { parseFilter } from "../wire/filter.ts";
+import { parseFilter } from "../filter/filter.ts";
 import type { Definitions, Section } from "./built-ins.ts";
 import {
   EnvironmentText,

@@ -3,7 +3,7 @@ import { parseNetwork } from "../runtime/networks.ts";
 import { AUDIT_LOGGER, LEVELS, rankOfName, type Level } from "../wire/envelope.ts";
 import { ACCESS_SCOPES } from "../wire/access-scopes.ts";
 import { textOf } from "../wire/errors.ts";
-import { parseAccessFilter, parseFilter } from "../wire/filter.ts";
+import { parseAccessFilter, parseFilter } from "../filter/filter.ts";
 import { z, type OptionSchema } from "../plugin/index.ts";
 import { ERR, INGESTED_BY, RENAME_PREFIX, RESERVED } from "../envelope/attributes.ts";
 import { EVENT_KEY } from "../envelope/event-key.ts";

@@ -2,7 +2,7 @@ import type { Batch } from "../plugin/index.ts";
 import { BatchMatch } from "../plugin/batch-match.ts";
 import { onNextTurn } from "../runtime/timers.ts";
 import { LEVELS, type EnvelopeType, type Level } from "../wire/envelope.ts";
-import type { Filter } from "../wire/filter.ts";
+import type { Filter } from "../filter/filter.ts";
 
 /** Which records an exporter gets. */
 export interface RecordSelection {

@@ -1,4 +1,4 @@
-import type { ValueMap } from "../plugin/index.ts";
+import type { Scope, ValueMap } from "../plugin/index.ts";
 import type { JsonValue } from "../wire/envelope.ts";
 import { JsonWriter } from "./json-writer.ts";
 
@@ -13,4 +13,12 @@ export function jsonAttributes(attributes: ValueMap): JsonAttributes {
   const writer = JsonWriter.scratch();
   writer.value(attributes);
   return JSON.parse(writer.text()) as JsonAttributes;
+}
+
+/** Returns what filters find below `scope.`: the attributes of a scope, and its `name` and its `version` if it has them. */
+export function scopeMembers({ name, version, attributes }: Scope): JsonAttributes {
+  const members = new Map(attributes);
+  if (name !== "") members.set("name", name);
+  if (version !== "") members.set("version", version);
+  return jsonAttributes(members);
 }

@@ -6,7 +6,7 @@ import { createLiveDelivery } from "../delivery/live-queue.ts";
 import type { Batch, Exporter } from "../plugin/index.ts";
 import { TailgateError } from "../wire/errors.ts";
 import type { Closing } from "./closing.ts";
-import { parseFilter } from "../wire/filter.ts";
+import { parseFilter } from "../filter/filter.ts";
 import { createHost, findExporterFlaw, openPlugin, type HostContext } from "./host.ts";
 import { exporterStatus, type ComponentStatus } from "./status.ts";
 

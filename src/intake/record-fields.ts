@@ -3,6 +3,7 @@
 import { ERR, INGESTED_BY, RENAME_PREFIX, RESERVED } from "../envelope/attributes.ts";
 import { tellsCallSite } from "../envelope/call-site.ts";
 import type { RecordView, Value } from "../plugin/index.ts";
+import type { JsonValue } from "../wire/envelope.ts";
 
 /** What is needed of a view. */
 type Fields = Pick<RecordView, "attribute" | "resourceAttribute" | "type">;
@@ -50,18 +51,19 @@ function isPlain(name: string): boolean {
 }
 
 /**
- * Returns whether the envelope of a record has a field with that value; undefined if only the envelope tells. `hasInner`:
- * see {@link hasInnerFields}.
+ * Returns whether the envelope of a record has a field with a value that passes; undefined if only the envelope tells.
+ * `hasInner`: see {@link hasInnerFields}.
  */
-export function matchesField(
+export function testField(
   record: Fields,
   name: string,
-  text: string,
+  passes: (value: JsonValue) => boolean,
   hasInner: boolean,
 ): boolean | undefined {
   if (!isPlain(name)) return undefined;
   const value = record.attribute(name);
-  const isMatch = value === undefined ? isAddedField(record, name, text) : isValueText(value, text);
+  const isMatch =
+    value === undefined ? testAddedField(record, name, passes) : testValue(value, passes);
   return isMatch === false && hasInner ? undefined : isMatch;
 }
 
@@ -72,23 +74,29 @@ export function hasInnerFields(record: Fields): boolean {
 }
 
 /** Does the same for a name that no attribute has. */
-function isAddedField(record: Fields, name: string, text: string): boolean | undefined {
+function testAddedField(
+  record: Fields,
+  name: string,
+  passes: (value: JsonValue) => boolean,
+): boolean | undefined {
   if (name.startsWith(EXCEPTION_PREFIX) && record.attribute(ERR) !== undefined) return undefined;
   for (let dot = name.indexOf("."); dot >= 0; dot = name.indexOf(".", dot + 1)) {
     if (record.attribute(name.slice(0, dot)) !== undefined) return undefined;
   }
-  return name === "service" && text !== "" && record.resourceAttribute("service.name") === text;
+  if (name !== "service") return false;
+  const service = record.resourceAttribute("service.name");
+  return typeof service === "string" && service !== "" && passes(service);
 }
 
-/** Undefined for values that are compared as JSON. */
-function isValueText(value: Value, text: string): boolean | undefined {
+/** Undefined for values that are something else in envelopes. */
+function testValue(value: Value, passes: (value: JsonValue) => boolean): boolean | undefined {
   switch (typeof value) {
     case "string":
-      return value === text;
+      return value.isWellFormed() ? passes(value) : undefined;
     case "boolean":
-      return String(value) === text;
+      return passes(value);
     case "number":
-      return Number.isFinite(value) ? JSON.stringify(value) === text : undefined;
+      return Number.isFinite(value) ? passes(value) : undefined;
     default:
       return undefined;
   }
@@ -102,7 +110,7 @@ const COLON_TEXT = /^(?=.*:)(?=.*[^\d.:tz-])[ -~]+$/;
 
 const colonTexts = new Map<string, boolean>();
 
-/** Whether a lower-case text is one that {@link RawText.mayContain} can exclude. */
+/** Whether a folded text is one that {@link RawText.mayContain} can exclude. */
 export function canRuleOut(text: string): boolean {
   let known = colonTexts.get(text);
   if (known === undefined) {
@@ -113,9 +121,11 @@ export function canRuleOut(text: string): boolean {
   return known;
 }
 
-/** Letters whose lower case is ASCII, although they are not: the Kelvin sign and I with a dot, as Latin-1 in lower case. */
-const KELVIN = "\u00E2\u0084\u00AA";
-const DOTTED_I = "\u00E4\u00B0";
+/**
+ * What folds to ASCII, although it is not, as UTF-8 in Latin-1 in lower case: the Kelvin sign (K), long s, the Greek question
+ * mark (a semicolon) and varia (a grave accent).
+ */
+const FOLDED_TO_ASCII = /\u00e2\u0084\u00aa|\u00e5\u00bf|\u00ed\u00be|\u00e1\u00bf\u00af/;
 
 /** The bytes of a record, as Latin-1 in lower case, to look for texts in. */
 export class RawText {
@@ -124,7 +134,7 @@ export class RawText {
 
   constructor(bytes: Buffer, start: number, end: number) {
     this.#text = bytes.toString("latin1", start, end).toLowerCase();
-    this.#isPlain = !this.#text.includes(KELVIN) && !this.#text.includes(DOTTED_I);
+    this.#isPlain = !FOLDED_TO_ASCII.test(this.#text);
   }
 
   /** Returns false if no string of the record contains a text, in any case; see {@link canRuleOut}. */

@@ -1,7 +1,7 @@
 import { BatchBuilder } from "../batch/batch-builder.ts";
 import { ProtobufOrigin } from "../batch/origin.ts";
 import { EnvelopeEncoder, loggerOf, partsOfRecord } from "../envelope/encoder.ts";
-import { jsonAttributes, type JsonAttributes } from "../envelope/json-attributes.ts";
+import { jsonAttributes, scopeMembers, type JsonAttributes } from "../envelope/json-attributes.ts";
 import { rankOf, type LoggerNames } from "../envelope/prefix.ts";
 import { ProtobufDecoder } from "../otlp/decode.ts";
 import { PART_VALUES_MAX } from "../otlp/request-limits.ts";
@@ -9,8 +9,15 @@ import type { RequestIndex } from "../otlp/request-index.ts";
 import { AttributeIndex } from "../otlp/attribute-index.ts";
 import { ScannedRecord } from "../otlp/scanned-record.ts";
 import type { EncodedMessage, LogRecord, RecordView, Value } from "../plugin/index.ts";
-import { LEVELS, type Envelope, type EnvelopeType, type Level } from "../wire/envelope.ts";
-import { hasInnerFields, canRuleOut, matchesField, RawText } from "./record-fields.ts";
+import {
+  LEVELS,
+  type Envelope,
+  type EnvelopeType,
+  type JsonValue,
+  type Level,
+} from "../wire/envelope.ts";
+import { fold } from "../wire/query/fold.ts";
+import { hasInnerFields, canRuleOut, RawText, testField } from "./record-fields.ts";
 
 /** Levels below INFO, which an audit event never has in its envelope. */
 const INFO_NUMBER = 9;
@@ -24,6 +31,7 @@ export class RequestView implements RecordView {
   readonly #attributes = new AttributeIndex();
   readonly #parts = new Map<number, Uint8Array>();
   readonly #resources = new Map<number, JsonAttributes>();
+  readonly #scopes = new Map<number, JsonAttributes>();
   #record = -1;
   /** Whether the fields are those of the record. */
   #isScanned = false;
@@ -123,9 +131,23 @@ export class RequestView implements RecordView {
     return attributes;
   }
 
-  matchesField(_index: number, name: string, value: string): boolean | undefined {
+  scopeAttributes(): JsonAttributes {
+    const offset = this.#index.scope(this.#record);
+    let attributes = this.#scopes.get(offset);
+    if (attributes === undefined) {
+      attributes = scopeMembers(this.#decoder.scope(offset));
+      this.#scopes.set(offset, attributes);
+    }
+    return attributes;
+  }
+
+  testField(
+    _index: number,
+    name: string,
+    passes: (value: JsonValue) => boolean,
+  ): boolean | undefined {
     this.#hasInner ??= hasInnerFields(this);
-    return matchesField(this, name, value, this.#hasInner);
+    return testField(this, name, passes, this.#hasInner);
   }
 
   mayContain(_index: number, text: string): boolean {
@@ -136,9 +158,9 @@ export class RequestView implements RecordView {
       this.#index.start(this.#record),
       this.#index.end(this.#record),
     );
-    if (this.#raw.mayContain(text) || this.logger().toLowerCase().includes(text)) return true;
+    if (this.#raw.mayContain(text) || fold(this.logger()).includes(text)) return true;
     const service = this.resourceAttribute("service.name");
-    return typeof service === "string" && service.toLowerCase().includes(text);
+    return typeof service === "string" && fold(service).includes(text);
   }
 
   message(): EncodedMessage {

@@ -3,7 +3,7 @@ import type { IntakeOutcome, RecordIntake } from "../intake/intake.ts";
 import { NameColumn, withAdded, type NamedValues } from "./attributes.ts";
 import type { HrTime, SeverityNumber, SpanContext } from "@opentelemetry/api";
 import { NO_SECONDS, type RecordParts } from "../envelope/encoder.ts";
-import { jsonAttributes, type JsonAttributes } from "../envelope/json-attributes.ts";
+import { jsonAttributes, scopeMembers, type JsonAttributes } from "../envelope/json-attributes.ts";
 import {
   type EncodedRecord,
   encodeRecordFields,
@@ -186,6 +186,10 @@ class SdkRecord implements RecordParts, Origin {
     return cached(RESOURCE_ATTRIBUTES, this.resource, jsonAttributes);
   }
 
+  scopeAttributes(): JsonAttributes {
+    return cached(SCOPE_ATTRIBUTES, this.#scope, (scope) => scopeMembers(toScope(scope)));
+  }
+
   otlp(): EncodedRecord {
     return {
       resource: cached(RESOURCES, this.#resource, encodeSdkResource),
@@ -283,6 +287,7 @@ function toScope(scope: ReadableLogRecord["instrumentationScope"]): Scope {
 const RESOURCES = new WeakMap<ReadableLogRecord["resource"], Uint8Array>();
 const RESOURCE_VALUES = new WeakMap<ReadableLogRecord["resource"], ValueMap>();
 const RESOURCE_ATTRIBUTES = new WeakMap<ValueMap, JsonAttributes>();
+const SCOPE_ATTRIBUTES = new WeakMap<ReadableLogRecord["instrumentationScope"], JsonAttributes>();
 const SCOPES = new WeakMap<ReadableLogRecord["instrumentationScope"], Uint8Array>();
 
 function cached<Key extends object, Result extends object>(

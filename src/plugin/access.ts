@@ -1,4 +1,4 @@
-import { parseFilter, type Filter } from "../wire/filter.ts";
+import { parseFilter, type Filter } from "../filter/filter.ts";
 import { ACCESS_SCOPES, type AccessScope } from "../wire/access-scopes.ts";
 
 /** Who makes a request, and what they may do. */

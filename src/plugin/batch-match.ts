@@ -1,4 +1,5 @@
-import { heldRecord, type FilterTerm, type RecordFields } from "../wire/filter.ts";
+import type { FilterTerm } from "../filter/filter.ts";
+import { heldRecord, type RecordFields } from "../filter/records.ts";
 import type { Batch } from "./batch.ts";
 
 /** What {@link BatchMatch} needs of a filter. */

@@ -38,6 +38,8 @@ export interface Batch {
    * them. Records of this process have those of its own resource.
    */
   resourceAttributes(index: number): Readonly<Record<string, JsonValue>>;
+  /** The `name` and the `version` of the record's scope, and its attributes, in the same way. */
+  scopeAttributes(index: number): Readonly<Record<string, JsonValue>>;
   /** The OpenTelemetry record, rebuilt on each call, and so yours to modify, except for `resource` and `scope`. */
   record(index: number): LogRecord;
   /**

@@ -92,14 +92,12 @@ export type { ErrorCode } from "../wire/errors.ts";
 export { PermanentError, RetryLaterError, TailgateError, textOf } from "../wire/errors.ts";
 
 // Filters and the messages of `tailgate.v1`.
-export {
-  bothFilters,
-  FILTER_CHARACTERS_MAX,
-  FILTER_PARAMETERS,
-  heldRecord,
-  parseFilter,
-} from "../wire/filter.ts";
-export type { Filter, FilterQuery, FilterTerm, RecordFields } from "../wire/filter.ts";
+export { bothFilters, parseFilter } from "../filter/filter.ts";
+export type { Filter, FilterTerm } from "../filter/filter.ts";
+export { heldRecord } from "../filter/records.ts";
+export type { RecordFields } from "../filter/records.ts";
+export { FILTER_CHARACTERS_MAX, FILTER_PARAMETERS } from "../wire/filter.ts";
+export type { FilterQuery } from "../wire/filter.ts";
 export { BatchMatch } from "./batch-match.ts";
 export type { BatchFilter } from "./batch-match.ts";
 export { PLAIN_SUBPROTOCOL, SUBPROTOCOL } from "../wire/protocol.ts";

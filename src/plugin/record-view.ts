@@ -1,5 +1,5 @@
 import type { Envelope, EnvelopeType, JsonValue, Level } from "../wire/envelope.ts";
-import type { RecordFields } from "../wire/filter.ts";
+import type { RecordFields } from "../filter/records.ts";
 import type { LogRecord, Value } from "./record.ts";
 
 /**
@@ -25,6 +25,8 @@ export interface RecordView extends RecordFields {
   resourceAttribute(name: string): Value | undefined;
   /** All attributes of the resource, with values as in envelopes. */
   resourceAttributes(): Readonly<Record<string, JsonValue>>;
+  /** The `name` and the `version` of the scope, and its attributes, with values as in envelopes. */
+  scopeAttributes(): Readonly<Record<string, JsonValue>>;
   /** The record as its sender encoded it. */
   message(): EncodedMessage;
   /** Its Resource message (opentelemetry-proto); the same array for all records of a request that share it. Empty if absent. */

@@ -4,7 +4,7 @@ import type { Grant } from "../../src/auth/access.ts";
 import { combinedAccess, ProxyUsers } from "../../src/auth/proxies/proxy-user.ts";
 import { Forwarding } from "../../src/auth/proxies/public-base.ts";
 import type { Access, AddressedRequest, RouteRefusal } from "../../src/plugin/index.ts";
-import type { RecordFields } from "../../src/wire/filter.ts";
+import type { RecordFields } from "../../src/filter/records.ts";
 
 const log = { info: () => {}, warning: () => {}, error: () => {} };
 

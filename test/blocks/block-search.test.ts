@@ -2,9 +2,8 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { BlockSearch } from "../../src/blocks/search/block-search.ts";
 import { exactFilter } from "../../src/blocks/search/exact.ts";
-import { Matchers } from "../../src/blocks/search/node-evaluator.ts";
+import { FieldPath, fieldValues } from "../../src/filter/fields.ts";
 import type { JsonValue } from "../../src/wire/envelope.ts";
-import { fieldValues } from "../../src/wire/fields.ts";
 import type { FilterNode } from "../../src/wire/query/ast.ts";
 import { parseQuery } from "../../src/wire/query/parse.ts";
 import { alikeRequest, jsonRequest } from "../encode/generated-request.ts";
@@ -58,7 +57,7 @@ function nodesOf(texts: readonly string[]): FilterNode[] {
 
 /** Returns the records that match by their envelopes. */
 function matchesByEnvelope(view: MemoryView, nodes: readonly FilterNode[]): number[] {
-  const filters = nodes.map((node) => exactFilter(node, new Matchers()));
+  const filters = nodes.map((node) => exactFilter(node));
   return Array.from({ length: view.length }, (_, index) => index).filter((index) =>
     filters.every((isMatch) => isMatch(view.batch(index), 0)),
   );
@@ -79,7 +78,9 @@ function valuesByEnvelope(
   field: string,
 ): Map<string, number> {
   const counts = new Map<string, number>();
-  const values = matches.flatMap((index) => fieldValues(view.batch(index).envelope(0), field));
+  const values = matches.flatMap((index) =>
+    fieldValues(view.batch(index).envelope(0), new FieldPath(field)),
+  );
   for (const value of flat(values)) {
     if (typeof value === "object") continue;
     counts.set(String(value), (counts.get(String(value)) ?? 0) + 1);

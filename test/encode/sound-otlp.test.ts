@@ -148,6 +148,7 @@ describe("exported OTLP", () => {
       recordBytes: 1,
       record: () => expect.fail("It was decoded."),
       resourceAttributes: () => ({}),
+      scopeAttributes: () => ({}),
       otlp: () => ({ ...batch.encodedRecord(0), record: Buffer.from([0x2a, 0x05, 1]) }),
     };
     batch.replaceOrigins(0, (index) => (index === 0 ? { origin, index } : undefined));

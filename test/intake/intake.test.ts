@@ -70,6 +70,7 @@ class IntakeHarness {
       recordBytes: 0,
       record: () => origin.record(0),
       resourceAttributes: () => ({}),
+      scopeAttributes: () => ({}),
       otlp: () => origin.otlp(0),
     };
     return this.intake.accept(partsOfRecord(record), withoutBytes, wantsReceipt);

@@ -1,7 +1,7 @@
 import type { Access, AddressedRequest, RouteRefusal } from "../../plugin/index.ts";
 import { printable, quotedExcerpt } from "../../wire/printable.ts";
 import type { AccessScope } from "../../wire/access-scopes.ts";
-import { bothFilters } from "../../wire/filter.ts";
+import { bothFilters } from "../../filter/filter.ts";
 import { grantedAccess, type AuthMethod, type Grant } from "../access.ts";
 import { foreignPageRefusal } from "../own-page.ts";
 import type { Forwarding } from "./public-base.ts";

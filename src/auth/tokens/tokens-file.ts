@@ -18,7 +18,7 @@ import { userConfigFile } from "../../runtime/config-dir.ts";
 import { setTimeout } from "../../runtime/timers.ts";
 import { parseScopes } from "../../wire/access-scopes.ts";
 import { TailgateError, textOf } from "../../wire/errors.ts";
-import { parseAccessFilter } from "../../wire/filter.ts";
+import { parseAccessFilter } from "../../filter/filter.ts";
 
 const FILE_BYTES_MAX = 4 << 20;
 

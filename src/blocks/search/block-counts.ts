@@ -2,7 +2,7 @@
 
 import { decodeBlocks } from "../../batch/block.ts";
 import { LEVELS, type JsonValue } from "../../wire/envelope.ts";
-import { fieldValues } from "../../wire/fields.ts";
+import { FieldPath, fieldValues } from "../../filter/fields.ts";
 import type { BlockView } from "../block-view.ts";
 import type { BlockFields } from "./block-fields.ts";
 import type { RecordSet } from "./record-set.ts";
@@ -52,13 +52,14 @@ export function countValues(
   const unclear = unknown.copy().union(unsure).intersect(records);
   const clear = records.copy().subtract(unclear);
   const counts = new Map<string, number>();
+  const path = new FieldPath(name);
   if (!clear.isEmpty) for (const source of sources) countList(source.list(), clear, counts);
   const unread = unclear.indexes();
   for (let done = 0; done < unread.length; done += READ_MAX) {
     const indexes = unread.subarray(done, done + READ_MAX);
     const batch = decodeBlocks([view.read(indexes)]);
     for (let item = 0; item < indexes.length; item++) {
-      for (const value of fieldValues(batch.envelope(item), name)) countJson(value, counts);
+      for (const value of fieldValues(batch.envelope(item), path)) countJson(value, counts);
     }
   }
   const sorted = [...counts].toSorted(([, one], [, other]) => other - one);

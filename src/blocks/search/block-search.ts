@@ -46,7 +46,7 @@ export class BlockSearch {
     this.#options = options;
     this.#filters = options.filters.map((node) => ({
       node,
-      isMatch: exactFilter(node, this.#matchers),
+      isMatch: exactFilter(node),
     }));
   }
 

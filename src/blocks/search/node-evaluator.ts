@@ -2,7 +2,7 @@
 
 import { isSameOrChild } from "../../wire/envelope.ts";
 import type { FieldNode, FilterNode, LoggerNode } from "../../wire/query/ast.ts";
-import { valueAtPath } from "../../wire/fields.ts";
+import { FieldPath, valuesAtPath } from "../../filter/fields.ts";
 import type { BlockView } from "../block-view.ts";
 import { BlockFields, type Sources } from "./block-fields.ts";
 import { bothOf, eitherOf, known, negated, RecordSet, type Verdict } from "./record-set.ts";
@@ -144,9 +144,10 @@ export class NodeEvaluator {
   }
 
   #resource(name: string, matcher: ValueMatcher): Verdict {
+    const path = new FieldPath(name);
     const isWanted = resourcesOf(this.#view).map(({ attributes }) => {
-      const value = valueAtPath(Object.fromEntries(attributes), name);
-      return value !== undefined && matchesJson(matcher, value);
+      const values = valuesAtPath(Object.fromEntries(attributes), path);
+      return values.some((value) => matchesJson(matcher, value));
     });
     return known(this.#selected(this.#view.resources.of, (resource) => isWanted[resource]!));
   }

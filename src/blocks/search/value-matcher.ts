@@ -4,7 +4,7 @@ import { RE2JS } from "re2js";
 import type { JsonValue } from "../../wire/envelope.ts";
 import type { TextBound, TextPattern, ValueTest } from "../../wire/query/ast.ts";
 import { fold } from "../../wire/query/fold.ts";
-import { createTextSearch } from "../../wire/text-search.ts";
+import { indexOfText } from "../../filter/text-search.ts";
 import type { TextTest } from "./column-search.ts";
 import { TextFinder } from "./text-finder.ts";
 
@@ -46,9 +46,9 @@ export function textMatcher(pattern: TextPattern): ValueMatcher {
 }
 
 function literalMatcher(text: string): ValueMatcher {
-  const isIncluded = createTextSearch(text);
+  const search = indexOfText(text);
   const finder = finderOf(text);
-  return matcherOf((value) => isIncluded(fold(value)), {
+  return matcherOf((value) => search(fold(value), 0) >= 0, {
     finder,
     isBytesMatch: finder?.isExact === true ? () => true : undefined,
     may: shapesWith([text]),
@@ -225,10 +225,10 @@ function shapesOf(text: string): Shapes {
 
 /** Tests a value of an envelope: of a list any element. */
 export function matchesJson(matcher: ValueMatcher, value: JsonValue): boolean {
+  if (matcher.isExistence) return value !== null;
   if (Array.isArray(value)) {
     return (value as readonly JsonValue[]).some((element) => matchesJson(matcher, element));
   }
-  if (matcher.isExistence) return value !== null;
   if (typeof value !== "object" || value === null) return matcher.matches(value);
   return matcher.may.json && matcher.isMatch(JSON.stringify(value));
 }

@@ -1,7 +1,8 @@
-/** The text of the search box: its words, its terms, and their completions. The parser is src/wire/filter.ts. */
+/** The text of the search box: its words, its terms, and their completions. The parser is src/wire/query/parse.ts. */
 
 import { ENVELOPE_TYPES, LEVELS, type Envelope, type JsonValue } from "../../wire/envelope.ts";
-import { textsToHighlight } from "../../wire/filter.ts";
+import type { FilterNode } from "../../wire/query/ast.ts";
+import { parseQuery } from "../../wire/query/parse.ts";
 import { isEntry } from "../panel/rows.ts";
 import type { DashboardSession } from "../session/session.ts";
 
@@ -53,9 +54,26 @@ export function toggleTerm(text: string, field: string, term: string): string {
 /** Returns the texts that are searched for, in lower case; none if the filter is not valid. */
 export function searchedTexts(text: string): string[] {
   try {
-    return textsToHighlight(text).map((searched) => searched.toLowerCase());
+    return textsOf(parseQuery(text)).filter((searched) => searched !== "");
   } catch {
     return [];
+  }
+}
+
+function textsOf(node: FilterNode): readonly string[] {
+  switch (node.kind) {
+    case "and":
+    case "or":
+      return node.nodes.flatMap(textsOf);
+    case "field":
+      return [node.alsoText ?? ""];
+    case "text": {
+      const { pattern } = node;
+      if (pattern.kind === "literal") return [pattern.text];
+      return pattern.kind === "wildcard" ? pattern.parts : [];
+    }
+    default:
+      return [];
   }
 }
 

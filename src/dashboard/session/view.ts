@@ -1,6 +1,7 @@
 import { useSyncExternalStore } from "react";
 import { ENVELOPE_TYPES, LEVELS, type EnvelopeType, type Level } from "../../wire/envelope.ts";
-import { parseFilter, type FilterQuery } from "../../wire/filter.ts";
+import type { FilterQuery } from "../../wire/filter.ts";
+import { parseQuery } from "../../wire/query/parse.ts";
 
 /** What the dashboard shows, as its address says. */
 export interface View {
@@ -122,7 +123,7 @@ export function toFilter({ q, hidden }: Pick<View, "q" | "hidden">): FilterQuery
 /** Returns why the gateway would reject this filter; "" if it would not. */
 export function filterProblem(q: string): string {
   try {
-    parseFilter({ q });
+    parseQuery(q);
     return "";
   } catch (error) {
     return error instanceof Error ? error.message : String(error);

@@ -9,13 +9,8 @@ import type {
   JournalQuery,
 } from "../../plugin/index.ts";
 import type { EnvelopeType } from "../../wire/envelope.ts";
-import {
-  bothFilters,
-  heldRecord,
-  PARSE_EFFORT_PER_BYTE,
-  type Filter,
-  type RecordFields,
-} from "../../wire/filter.ts";
+import { bothFilters, PARSE_EFFORT_PER_BYTE, type Filter } from "../../filter/filter.ts";
+import { heldRecord, type RecordFields } from "../../filter/records.ts";
 import { HttpError } from "../server/rejections.ts";
 import type { LongPoll } from "./long-poll.ts";
 import type { PageCursor, HistoryRequest } from "./query.ts";

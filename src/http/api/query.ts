@@ -1,5 +1,6 @@
 import { FACETS, type Facet } from "../../wire/fields.ts";
-import { FILTER_PARAMETERS, parseFilter, type Filter } from "../../wire/filter.ts";
+import { parseFilter, type Filter } from "../../filter/filter.ts";
+import { FILTER_PARAMETERS } from "../../wire/filter.ts";
 import { quotedExcerpt } from "../../wire/printable.ts";
 import { HttpError } from "../server/rejections.ts";
 

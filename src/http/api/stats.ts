@@ -2,7 +2,7 @@ import type { ComponentStatus, GatewayView } from "../../gateway/status.ts";
 import type { Access, Batch, HostJournal } from "../../plugin/index.ts";
 import { packageVersion } from "../../runtime/package.ts";
 import { ENVELOPE_TYPES, LEVELS } from "../../wire/envelope.ts";
-import { PARSE_EFFORT_PER_BYTE, type Filter } from "../../wire/filter.ts";
+import { PARSE_EFFORT_PER_BYTE, type Filter } from "../../filter/filter.ts";
 import type { Endpoint } from "../server/application.ts";
 import { READ_ACCESS } from "../server/routes.ts";
 import { readsEverything, readsTrail, troubleOf } from "../server/visibility.ts";

@@ -50,6 +50,11 @@ export type TextPattern =
 export interface RegexPattern {
   readonly kind: "regex";
   readonly source: string;
+  /**
+   * Values are matched up to a maximum length (src/filter/regex.ts). True if a longer one counts as a match if its beginning has
+   * none: in a filter that limits what may be read, below a negation.
+   */
+  readonly assumesMatch?: boolean | undefined;
 }
 
 /**
@@ -74,11 +79,11 @@ export type ValueTest =
   | { readonly kind: "exact"; readonly text: string }
   /** The whole value is the folded parts, in this order, with anything between them; the first or the last may be empty. */
   | { readonly kind: "wildcard"; readonly parts: readonly string[] }
-  /** Any value other than null. */
+  /** Any value other than null, empty lists and maps included. */
   | { readonly kind: "exists" }
   /** Numbers, and texts that are numbers, within the bounds; at least one bound is there. */
   | { readonly kind: "range"; readonly min?: NumberBound; readonly max?: NumberBound }
-  /** Texts within the bounds, compared by their code points, as for times; at least one bound is there. */
+  /** Strings within the bounds, compared by their code points, as for times; at least one bound is there. */
   | { readonly kind: "textRange"; readonly min?: TextBound; readonly max?: TextBound }
   /** A match anywhere in the value. */
   | RegexPattern;

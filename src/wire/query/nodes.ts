@@ -1,7 +1,7 @@
 /** Builds filters of filters, and compares them. */
 
 import type { EnvelopeType } from "../envelope.ts";
-import type { FilterNode, LevelNode, ValueTest } from "./ast.ts";
+import type { FilterNode, LevelNode, RegexPattern, ValueTest } from "./ast.ts";
 
 export const ALL: FilterNode = { kind: "all" };
 
@@ -119,8 +119,12 @@ function keyOf(node: FilterNode): string {
   }
 }
 
-function patternText(pattern: { text: string } | { source: string }): string {
-  return "text" in pattern ? pattern.text : pattern.source;
+function patternText(pattern: { text: string } | RegexPattern): unknown {
+  return "text" in pattern ? pattern.text : regexKey(pattern);
+}
+
+function regexKey({ source, assumesMatch = false }: RegexPattern): unknown {
+  return assumesMatch ? { source, assumesMatch } : source;
 }
 
 function testKey(test: ValueTest): unknown[] {
@@ -136,7 +140,7 @@ function testKey(test: ValueTest): unknown[] {
     case "textRange":
       return [test.kind, ...boundKey(test.min), ...boundKey(test.max)];
     default:
-      return [test.kind, test.source];
+      return [test.kind, regexKey(test)];
   }
 }
 

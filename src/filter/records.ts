@@ -1,0 +1,42 @@
+/** What filters read of records. */
+
+import type { Envelope, EnvelopeType, JsonValue, Level } from "../wire/envelope.ts";
+
+/** What a filter reads of records, by their index in a batch. */
+export interface RecordFields {
+  type(index: number): EnvelopeType;
+  level(index: number): Level;
+  logger(index: number): string;
+  envelope(index: number): Envelope;
+  /** The attributes of the record's resource, with values as in envelopes. Without it, no record has any. */
+  resourceAttributes?(index: number): Readonly<Record<string, JsonValue>>;
+  /** The `name` and the `version` of the record's scope, and its attributes. Without it, no record has any. */
+  scopeAttributes?(index: number): Readonly<Record<string, JsonValue>>;
+  /**
+   * Returns whether the envelope has a field of that name with a value that passes the test; undefined if only the envelope
+   * tells. A shortcut for records that are not encoded yet.
+   */
+  testField?(
+    index: number,
+    name: string,
+    passes: (value: JsonValue) => boolean,
+  ): boolean | undefined;
+  /** Returns false if no value of the envelope contains a text, given folded. A shortcut of the same kind. */
+  mayContain?(index: number, text: string): boolean;
+}
+
+/**
+ * Returns a view of one record that parses its envelope at most once and retains it. Use it to match a record over
+ * several turns of the event loop: between turns, a batch may drop parsed envelopes.
+ */
+export function heldRecord(records: RecordFields, index: number): RecordFields {
+  let envelope: Envelope | undefined;
+  return {
+    type: () => records.type(index),
+    level: () => records.level(index),
+    logger: () => records.logger(index),
+    envelope: () => (envelope ??= records.envelope(index)),
+    resourceAttributes: () => records.resourceAttributes?.(index) ?? {},
+    scopeAttributes: () => records.scopeAttributes?.(index) ?? {},
+  };
+}

@@ -388,7 +388,7 @@ describe("configuration errors", () => {
     ],
     [
       "exporters: {console: {filter: 'level:LOUD'}}",
-      'exporters.console.filter: The filter term "level:LOUD" is invalid: the level must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL. Valid terms are:',
+      'exporters.console.filter: The filter term "level:LOUD" is invalid: the level must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL (at character 1). Valid terms are:',
     ],
     [
       "receivers: {otlp: {attributes: {environment: [prod]}}}",

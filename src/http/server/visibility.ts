@@ -1,5 +1,6 @@
 /** What principals may see beside the records that they may read. */
 
+import { parseFilter } from "../../filter/filter.ts";
 import type { ComponentStatus } from "../../gateway/status.ts";
 import type { Access } from "../../plugin/index.ts";
 
@@ -9,7 +10,7 @@ export function readsEverything({ scopes, filter }: Access): boolean {
 }
 
 /** The key of the filter of a principal that may read all audit events and no system logs. */
-const AUDIT_ONLY = "type:audit_log";
+const AUDIT_ONLY = parseFilter({ type: "audit" }).key;
 
 /** Whether a principal may read every audit event, and so the state of their hash chain. */
 export function readsTrail({ scopes, filter }: Access): boolean {

@@ -10,12 +10,12 @@ import type { LevelRank } from "../wire/envelope.ts";
 
 export const FORMAT = 3;
 /** The format that has all envelopes and no rules. */
-const FORMAT_COMPLETE = 2;
+export const FORMAT_COMPLETE = 2;
 /** The same, if the OTLP request has the records in the block's order, and their cells do not say so. */
 const FORMAT_IN_ORDER = 1;
 
 export const HEAD_CELLS = 7;
-const HEAD_CELLS_COMPLETE = 6;
+export const HEAD_CELLS_COMPLETE = 6;
 export const HEAD_FORMAT = 0;
 export const HEAD_RECORDS = 1;
 export const HEAD_LOGGERS_BYTES = 2;

@@ -137,4 +137,15 @@ export interface Column {
 }
 
 /** A chunk of a block is not as it was written. */
-export class DamagedChunkError extends Error {}
+export class DamagedChunkError extends Error {
+  /** Of `read`: the indexes of the records that cannot be read; all others can. Undefined if it is the whole block. */
+  readonly records: readonly number[] | undefined;
+
+  constructor(
+    message: string,
+    { cause, records }: { cause?: unknown; records?: readonly number[] } = {},
+  ) {
+    super(message, { cause });
+    this.records = records;
+  }
+}

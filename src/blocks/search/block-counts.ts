@@ -4,6 +4,7 @@ import { decodeBlocks } from "../../batch/block.ts";
 import { LEVELS, type JsonValue } from "../../wire/envelope.ts";
 import { FieldPath, fieldValues } from "../../filter/fields.ts";
 import type { BlockView } from "../block-view.ts";
+import type { MessagePatterns } from "../patterns.ts";
 import type { BlockFields } from "./block-fields.ts";
 import type { RecordSet } from "./record-set.ts";
 import type { ValueList } from "./sources.ts";
@@ -64,6 +65,48 @@ export function countValues(
   }
   const sorted = [...counts].toSorted(([, one], [, other]) => other - one);
   return sorted.slice(0, valuesMax);
+}
+
+/** Adds the messages of records to patterns, each distinct message once. */
+export function addMessages(
+  view: BlockView,
+  fields: BlockFields,
+  records: RecordSet,
+  patterns: MessagePatterns,
+): void {
+  const { sources, unknown } = fields.field("message");
+  const clear = records.copy().subtract(unknown);
+  for (const source of clear.isEmpty ? [] : sources) {
+    addListed(source.list(), view.sequences, clear, patterns);
+  }
+  const unread = unknown.copy().intersect(records).indexes();
+  for (let done = 0; done < unread.length; done += READ_MAX) {
+    const indexes = unread.subarray(done, done + READ_MAX);
+    const batch = decodeBlocks([view.read(indexes)]);
+    for (let item = 0; item < indexes.length; item++) {
+      patterns.add(batch.envelope(item).data.message, 1, batch.sequence(item));
+    }
+  }
+}
+
+function addListed(
+  { values, codes, records: recordOf }: ValueList,
+  sequences: Float64Array,
+  records: RecordSet,
+  patterns: MessagePatterns,
+): void {
+  const counts = new Uint32Array(values.length);
+  const newest = new Float64Array(values.length);
+  for (let item = 0; item < (codes?.length ?? values.length); item++) {
+    const record = recordOf ? recordOf[item]! : item;
+    if (!records.has(record)) continue;
+    const value = codes ? codes[item]! : item;
+    counts[value]!++;
+    newest[value] = Math.max(newest[value]!, sequences[record]!);
+  }
+  for (const [value, count] of counts.entries()) {
+    if (count > 0) patterns.add(String(values[value]), count, newest[value]!);
+  }
 }
 
 function countList(

@@ -3,7 +3,8 @@
 import { decodeBlocks } from "../../batch/block.ts";
 import type { FilterNode } from "../../wire/query/ast.ts";
 import type { BlockView } from "../block-view.ts";
-import { countMinutes, countValues, type BlockCounts } from "./block-counts.ts";
+import { addMessages, countMinutes, countValues, type BlockCounts } from "./block-counts.ts";
+import type { MessagePatterns } from "../patterns.ts";
 import { exactFilter, type ExactFilter } from "./exact.ts";
 import { Matchers, NodeEvaluator } from "./node-evaluator.ts";
 import { RecordSet, type Verdict } from "./record-set.ts";
@@ -76,6 +77,13 @@ export class BlockSearch {
         ]),
       ),
     };
+  }
+
+  /** Adds the messages of the records that match to patterns. */
+  addPatterns(view: BlockView, patterns: MessagePatterns): void {
+    const evaluator = new NodeEvaluator(view, this.#matchers);
+    const records = this.#matches(view, evaluator, "asc", Infinity);
+    if (!records.isEmpty) addMessages(view, evaluator.fields, records, patterns);
   }
 
   /** Returns the records that match; with a limit, at least as many of one end of the block as there are. */

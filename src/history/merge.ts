@@ -1,12 +1,13 @@
 import { readRecords } from "../batch/stored-records.ts";
 import { BLOCK_BYTES_MAX, BLOCK_RECORDS_MAX, DamagedChunkError } from "../blocks/block-view.ts";
-import type { BlockRecord } from "../blocks/encoded-block.ts";
+import { BlockEncoder } from "../blocks/block-encoder.ts";
+import { openBlock } from "../blocks/merged-block.ts";
+import type { BlockRecord, EncodedBlock } from "../blocks/encoded-block.ts";
 import { envelopeRules, rulesOf, rulesText } from "../envelope/rules.ts";
 import type { Gap } from "../plugin/index.ts";
 import { ENVELOPE_TYPES, type EnvelopeType } from "../wire/envelope.ts";
 import type { HistoryDatabase } from "./database.ts";
 import type { BlockRow } from "./rows.ts";
-import { encodeBlock, WholeBlock } from "./whole-block.ts";
 
 /** Records of one type of a commit, as the journal has stored them. */
 export interface FreshBlock {
@@ -176,7 +177,7 @@ export class Merge {
   /** Returns the records of each block. */
   #split(type: EnvelopeType, replaced: number[]): BlockRecord[][] {
     const { records, bytes, rules } = this.#pending[type];
-    const pieces = [records];
+    const pieces: (readonly BlockRecord[])[] = [records];
     let length = records.length;
     let total = bytes;
     for (let before = Infinity; length > 0;) {
@@ -194,11 +195,12 @@ export class Merge {
   }
 
   /** Returns the records of a block; none if it is damaged in part. */
-  #recordsOf({ id, records: length, from, to, rules }: BlockRow): BlockRecord[] {
+  #recordsOf(row: BlockRow): readonly BlockRecord[] {
+    const { id, records: length, from, to, rules, directory } = row;
     try {
-      const view = new WholeBlock(length, (index) => this.#database.rows.chunk(id, index));
-      const blocks = view.read(Array.from({ length }, (_, index) => index));
-      const records = blocks.flatMap((block) => readRecords(block, rulesOf(rules)).records);
+      const view = openBlock(row, directory, (index) => this.#database.rows.chunk(id, index));
+      const block = view.read(Array.from({ length }, (_, index) => index));
+      const { records } = readRecords(block, rulesOf(rules));
       const isWhole = records[0]?.sequence === from && records.at(-1)?.sequence === to;
       return isWhole && records.length === length ? records : [];
     } catch {
@@ -225,6 +227,16 @@ function parts(records: readonly BlockRecord[]): BlockRecord[][] {
     bytes += bytesOf(record);
   }
   return blocks;
+}
+
+function encodeBlock(
+  type: EnvelopeType,
+  rules: string,
+  records: readonly BlockRecord[],
+): EncodedBlock {
+  const encoder = new BlockEncoder(type, rules);
+  for (const record of records) encoder.add(record);
+  return encoder.finish();
 }
 
 function bytesOf({ otlp, envelope }: BlockRecord): number {

@@ -1,11 +1,11 @@
 import type { DatabaseSync } from "node:sqlite";
 import type { StoredBlock } from "../batch/block.ts";
 import { DamagedChunkError } from "../blocks/block-view.ts";
+import { openBlock, type MergedBlock } from "../blocks/merged-block.ts";
 import { ENVELOPE_TYPES, type EnvelopeType } from "../wire/envelope.ts";
 import type { Gap } from "../plugin/index.ts";
 import type { HistoryPage, HistoryQuery } from "./history.ts";
 import { HistoryRows, type BlockPlace } from "./rows.ts";
-import { WholeBlock } from "./whole-block.ts";
 
 /** A page has about so many records, or fewer large ones. */
 const PAGE_RECORDS = 1024;
@@ -21,7 +21,7 @@ const OPEN_BLOCKS_MAX = 4;
 const MS_MICROS = 1_000;
 
 interface OpenBlock {
-  readonly view: WholeBlock;
+  readonly view: MergedBlock;
   readonly pageRecords: number;
 }
 
@@ -114,8 +114,11 @@ export class HistoryReader {
       return known;
     }
     try {
-      const { records, stored } = this.rows.block(id);
-      const view = new WholeBlock(records, (index) => this.rows.chunk(id, index));
+      const row = this.rows.block(id);
+      const { records, stored } = row;
+      const view = openBlock(row, row.directory, (index) => this.rows.chunk(id, index));
+      // Without them no record can be found; they are read only once.
+      view.sequences.at(0);
       const fitting = Math.ceil(PAGE_BYTES / ((COMPRESSION * stored) / records));
       const pageRecords = Math.max(PAGE_RECORDS_MIN, Math.min(PAGE_RECORDS, fitting));
       this.#open.set(id, { view, pageRecords });
@@ -132,38 +135,38 @@ export class HistoryReader {
   /** Reads records of several blocks; those that are damaged are gaps. */
   #readRecords(found: readonly Found[]): { blocks: StoredBlock[]; gaps: Gap[] } {
     const byBlock = Map.groupBy(found, ({ place }) => place.id);
-    const blocks = new Map<number, StoredBlock>();
+    const blocks: StoredBlock[] = [];
     const gaps: Gap[] = [];
     for (const records of byBlock.values()) {
       records.sort((one, other) => one.index - other.index);
       readInto(records, blocks, gaps);
     }
-    return { blocks: [...blocks.values()], gaps };
+    return { blocks, gaps };
   }
 }
 
-/** Reads records of one block; of those that cannot be read together, each half by itself. */
-function readInto(records: readonly Found[], blocks: Map<number, StoredBlock>, gaps: Gap[]): void {
+/** Reads records of one block; those that are damaged are gaps, and all others are read. */
+function readInto(records: readonly Found[], blocks: StoredBlock[], gaps: Gap[]): void {
   const [first] = records;
+  if (first === undefined) return;
   try {
-    for (const block of first!.block.view.read(records.map(({ index }) => index))) {
-      // Parts of a block that is damaged can be read twice.
-      blocks.set(block.firstSequence, block);
-    }
+    blocks.push(first.block.view.read(records.map(({ index }) => index)));
   } catch (error) {
     if (!(error instanceof DamagedChunkError)) throw error;
-    if (records.length === 1) {
-      const { sequence, place } = first!;
-      const before = gaps.at(-1);
-      const from =
-        before?.to === sequence - 1 && before.type === place.type ? gaps.pop()!.from : sequence;
-      gaps.push({ from, to: sequence, type: place.type, reason: "damaged" });
-      return;
-    }
-    const middle = records.length >> 1;
-    readInto(records.slice(0, middle), blocks, gaps);
-    readInto(records.slice(middle), blocks, gaps);
+    const damaged = new Set(error.records ?? records.map(({ index }) => index));
+    const lost = records.filter(({ index }) => damaged.has(index));
+    if (lost.length === 0) throw error;
+    for (const { sequence, place } of lost) addToGaps(gaps, sequence, place.type);
+    const others = records.filter(({ index }) => !damaged.has(index));
+    readInto(others, blocks, gaps);
   }
+}
+
+function addToGaps(gaps: Gap[], sequence: number, type: EnvelopeType): void {
+  const last = gaps.at(-1);
+  const isNext = last?.to === sequence - 1 && last.type === type;
+  const from = isNext ? gaps.pop()!.from : sequence;
+  gaps.push({ from, to: sequence, type, reason: "damaged" });
 }
 
 function overlaps({ timeMin, timeMax }: BlockPlace, { sinceMs, untilMs }: HistoryQuery): boolean {
@@ -174,7 +177,7 @@ function overlaps({ timeMin, timeMax }: BlockPlace, { sinceMs, untilMs }: Histor
 
 /** Yields the records of a block that a page may have, in the order of the query. */
 function* matching(
-  { sequences, times }: WholeBlock,
+  { sequences, times }: MergedBlock,
   { from, to }: { readonly from: number; readonly to: number },
   { order, sinceMs = -Infinity, untilMs = Infinity }: HistoryQuery,
 ): Generator<number> {

@@ -38,15 +38,23 @@ export interface BlockDirectory {
 
 /** One field of a block's records. */
 export interface FieldSummary {
+  /** Its keys from the outermost one, joined by dots; of an object in a list, those of its members. */
   readonly name: string;
-  /** How many records have it. */
+  /** The types of its values; `other`: null, an empty list or an empty object. */
+  readonly types: readonly FieldType[];
+  /** How many records have it, about: the rules of envelopes may hide it, or show it twice. */
   readonly records: number;
-  /** The least and the greatest number among its values. */
+  /** The least and the greatest number among its values; only if none is a string or in a list. */
   readonly min?: number | undefined;
   readonly max?: number | undefined;
-  /** Its values with the number of records of each, if there are at most 64 and all are short texts; a list's elements count each. */
+  /**
+   * Its values other than null with the exact number of records of each: if there are at most 64 and all are short, and none is a
+   * list. Numbers and booleans are in the form in which they are compared with text.
+   */
   readonly values?: readonly (readonly [value: string, records: number])[] | undefined;
 }
+
+export type FieldType = "string" | "number" | "boolean" | "list" | "other";
 
 /**
  * A block of which chunks are read when they are needed. Methods throw DamagedChunkError if one is damaged. The columns
@@ -130,6 +138,8 @@ export interface Column {
   /** Of int, double and bool: the (distinct) values. Integers beyond 2^53 are rounded; `isExact` is then false. */
   readonly numbers?: Float64Array | undefined;
   readonly isExact: boolean;
+  /** Of int that are not exact in `numbers`: the (distinct) values, if the view knows them. */
+  readonly integers?: BigInt64Array | undefined;
   /** Of bytes: the (distinct) values, all of the same length `width`, or each with its end in `ends`. */
   readonly bytes?:
     | { readonly data: Buffer; readonly width?: number; readonly ends?: Uint32Array }

@@ -25,14 +25,18 @@ const NUMBER_GRAMS_MAX = 1;
 /** A smaller block may have as many as one of this size: the words of a language do not become fewer. */
 const RECORDS_MIN = 4096;
 
+export interface BuiltFilter {
+  /** None if the values have too many grams: the filter would be larger than what it saves. */
+  readonly parts: readonly Uint8Array<ArrayBuffer>[];
+  /** See {@link GramSet.hasUnusualFolding}. */
+  readonly hasUnusualFolding: boolean;
+}
+
 /**
- * Returns the parts of the filter for a block. `feed` adds all values to a set; it is called again if the values have too
- * many ids. None are returned if they have too many grams then, too: the filter would be larger than what it saves.
+ * Returns the filter of a block. `feed` adds all values to a set; it is called again if the values have too many ids, of which
+ * fewer are taken then.
  */
-export function buildFilter(
-  records: number,
-  feed: (grams: GramSet) => void,
-): Uint8Array<ArrayBuffer>[] {
+export function buildFilter(records: number, feed: (grams: GramSet) => void): BuiltFilter {
   const counted = Math.max(records, RECORDS_MIN);
   const numberGramsMax = NUMBER_GRAMS_MAX * counted;
   const dense = new GramSet({
@@ -41,14 +45,19 @@ export function buildFilter(
     numberGramsMax,
   });
   feed(dense);
-  if (!dense.isFull) return partsOf(dense, dense.hasNumbers ? 0 : NEEDS_NUMBERS);
+  if (!dense.isFull) return builtFilter(dense, dense.hasNumbers ? 0 : NEEDS_NUMBERS);
   const sparse = new GramSet({
     hasSparseIds: true,
     gramsMax: SPARSE_GRAMS_MAX * counted,
     numberGramsMax: 0,
   });
   feed(sparse);
-  return sparse.isFull ? [] : partsOf(sparse, NEEDS_DENSE_IDS | NEEDS_NUMBERS);
+  return builtFilter(sparse, NEEDS_DENSE_IDS | NEEDS_NUMBERS);
+}
+
+function builtFilter(grams: GramSet, lacks: number): BuiltFilter {
+  const { hasUnusualFolding } = grams;
+  return { parts: grams.isFull ? [] : partsOf(grams, lacks), hasUnusualFolding };
 }
 
 function partsOf(grams: GramSet, lacks: number): Uint8Array<ArrayBuffer>[] {

@@ -22,7 +22,7 @@
  * | days and hours, as in `2026-11-28T10`, as a whole run: the timestamp of each record has them | none, in no text |
  */
 
-import { fold } from "../wire/query/fold.ts";
+import { fold, hasUnusualFolding } from "../wire/query/fold.ts";
 import type { JsonValue } from "../wire/envelope.ts";
 
 const WORD_BYTES = 4;
@@ -95,6 +95,7 @@ export class GramSet {
   readonly #window: number;
   readonly #texts: HashSet;
   readonly #numbers: HashSet;
+  #hasUnusualFolding = false;
   /** Texts to be scanned as bytes. */
   #scratch = Buffer.allocUnsafeSlow(1 << 12);
 
@@ -107,6 +108,11 @@ export class GramSet {
   /** True if there were too many grams: the set is not complete. */
   get isFull(): boolean {
     return this.#texts.isFull;
+  }
+
+  /** Whether folding moves the bytes of a text that {@link addText} has added, or may move them because not all were read. */
+  get hasUnusualFolding(): boolean {
+    return this.#hasUnusualFolding || this.isFull;
   }
 
   /** Whether the grams of all numbers are there. */
@@ -131,7 +137,9 @@ export class GramSet {
       const valueStart = before < start ? start : before + 1;
       const after = bytes.indexOf(SEPARATOR, position);
       const valueEnd = after < 0 || after > end ? end : after;
-      this.addString(bytes.toString("utf8", valueStart, valueEnd));
+      const text = bytes.toString("utf8", valueStart, valueEnd);
+      this.#hasUnusualFolding ||= hasUnusualFolding(text);
+      this.addString(text);
       position = valueEnd;
     }
   }

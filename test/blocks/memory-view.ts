@@ -6,7 +6,7 @@ import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import type { BlockView, Column, ColumnInfo } from "../../src/blocks/block-view.ts";
 import { LoggerNames } from "../../src/envelope/prefix.ts";
 import { encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
-import { AUDIT_LOGGER, type EnvelopeType } from "../../src/wire/envelope.ts";
+import { AUDIT_LOGGER, LEVELS, type EnvelopeType } from "../../src/wire/envelope.ts";
 import { toProtobuf, type JsonRequest } from "../encode/generated-request.ts";
 
 /** A value of a record, at its place. */
@@ -177,8 +177,7 @@ export class MemoryView implements BlockView {
     this.directory = {
       format: 1,
       loggers,
-      loggerLevels: [],
-      minutes: [],
+      ...countsOf(this, loggers),
       fields: undefined,
       isFiltered: false,
       hasUnusualFolding: options.hasUnusualFolding ?? false,
@@ -207,6 +206,23 @@ export class MemoryView implements BlockView {
   batch(index: number): RecordBatch {
     return this.#records[index]!.batch;
   }
+}
+
+function countsOf(
+  { loggers, ranks, times, length }: MemoryView,
+  names: readonly string[],
+): Pick<BlockView["directory"], "loggerLevels" | "minutes"> {
+  const loggerLevels = names.map(() => LEVELS.map(() => 0));
+  const minutes = new Map<number, number[]>();
+  for (let index = 0; index < length; index++) {
+    const minute = Math.floor(times[index]! / 60e6);
+    const levels = minutes.get(minute) ?? LEVELS.map(() => 0);
+    minutes.set(minute, levels);
+    levels[ranks[index]!]!++;
+    loggerLevels[loggers[index]!]![ranks[index]!]!++;
+  }
+  const sorted = [...minutes].toSorted(([one], [other]) => one - other);
+  return { loggerLevels, minutes: sorted.map(([minute, levels]) => [minute, ...levels]) };
 }
 
 function microsOf(timestamp: string): number {

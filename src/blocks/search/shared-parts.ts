@@ -16,13 +16,13 @@ export interface SharedResource {
   readonly service: string;
 }
 
-const resources = new WeakMap<BlockView, readonly SharedResource[]>();
+const resources = new WeakMap<object, readonly SharedResource[]>();
 const scopes = new WeakMap<BlockView, readonly LogRecord["scope"][]>();
 
 const NOTHING = new Uint8Array();
 
 /** Returns the distinct resources of a block. */
-export function resourcesOf(view: BlockView): readonly SharedResource[] {
+export function resourcesOf(view: Pick<BlockView, "resources">): readonly SharedResource[] {
   let known = resources.get(view);
   if (!known) {
     const { distinct } = view.resources;

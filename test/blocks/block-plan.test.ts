@@ -1,0 +1,231 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { indexOfBlock } from "../../src/blocks/block-index.ts";
+import { directoryValues, planBlocks, type FilterReader } from "../../src/blocks/block-plan.ts";
+import type { BlockDirectory } from "../../src/blocks/block-view.ts";
+import { exactFilter } from "../../src/blocks/search/exact.ts";
+import type { JsonValue, LevelRank } from "../../src/wire/envelope.ts";
+import { FieldPath, fieldValues } from "../../src/filter/fields.ts";
+import type { FilterNode } from "../../src/wire/query/ast.ts";
+import { fold } from "../../src/wire/query/fold.ts";
+import { parseQuery } from "../../src/wire/query/parse.ts";
+import { alikeRequest, jsonRequest } from "../encode/generated-request.ts";
+import { memoryView, type MemoryView } from "./memory-view.ts";
+
+/** More of them find more: `SEARCH_RUNS=5000`. */
+const RUNS = Number(process.env["SEARCH_RUNS"] ?? 100);
+
+const BLOCK = 7;
+
+interface Indexed {
+  readonly view: MemoryView;
+  readonly directory: BlockDirectory;
+  readonly filter: readonly Uint8Array[];
+  /** The names and the texts of all values of envelopes. */
+  readonly leaves: readonly Leaf[];
+}
+
+interface Leaf {
+  readonly name: string;
+  readonly text: string;
+}
+
+function indexed(view: MemoryView): Indexed {
+  const { directory, filter } = indexOfBlock(view, view.directory);
+  const leaves = Array.from({ length: view.length }, (_, index) => index).flatMap((index) =>
+    leavesOf(view.batch(index).envelope(0).data as unknown as JsonValue, ""),
+  );
+  return { view, directory, filter, leaves };
+}
+
+function leavesOf(value: JsonValue, name: string): Leaf[] {
+  if (typeof value !== "object" || value === null) return [{ name, text: String(value) }];
+  const isList = Array.isArray(value);
+  return Object.entries(value).flatMap(([key, inner]: [string, JsonValue]) =>
+    leavesOf(inner, isList ? name : name === "" ? key : `${name}.${key}`),
+  );
+}
+
+function readerOf(filter: readonly Uint8Array[]): FilterReader {
+  return {
+    ofAll: (part) => new Map(filter.length > 0 ? [[BLOCK, filter[part]!]] : []),
+    of: (part) => filter[part],
+  };
+}
+
+/** Makes choices of numbers from 0 to 1. */
+class Choices {
+  readonly #numbers: readonly number[];
+  #next = 0;
+
+  constructor(numbers: readonly number[]) {
+    this.#numbers = numbers;
+  }
+
+  below(count: number): number {
+    return Math.floor(this.#numbers[this.#next++ % this.#numbers.length]! * count);
+  }
+
+  of<T>(values: readonly T[]): T {
+    return values[this.below(values.length)]!;
+  }
+}
+
+const choices = fc
+  .array(fc.double({ min: 0, max: 0.999_999, noNaN: true }), { minLength: 30, maxLength: 60 })
+  .map((numbers) => new Choices(numbers));
+
+const ABSENT: readonly Leaf[] = [
+  { name: "absent", text: "not in any record" },
+  { name: "a", text: "12345678" },
+  { name: "extra_extra_level", text: "-1" },
+  { name: "err.message", text: "Error" },
+  { name: "exception.message", text: "message" },
+  { name: "details.x", text: "Infinity" },
+];
+
+/** Returns a filter that one of the block's records probably matches. */
+function nodeOf(leaves: readonly Leaf[], choose: Choices, depth = 0): FilterNode {
+  const { name, text } = choose.of(choose.below(6) === 0 ? ABSENT : leaves);
+  const from = choose.below(text.length + 1);
+  const part = text.slice(from, from + choose.below(text.length - from + 1));
+  const folded = fold(part);
+  const inner = (): FilterNode => nodeOf(leaves, choose, depth + 1);
+  const number = Number(text);
+  const kinds: readonly (() => FilterNode)[] = [
+    () => ({ kind: "text", pattern: { kind: "literal", text: folded } }),
+    () => ({ kind: "text", pattern: { kind: "literal", text: fold(text.toUpperCase()) } }),
+    () => wildcard(folded, fold(text.slice(from + part.length + 1))),
+    () => ({ kind: "text", pattern: { kind: "regex", source: escaped(part.slice(0, 30)) } }),
+    () => ({ kind: "field", name, test: { kind: "equals", text: fold(text) } }),
+    () => ({ kind: "field", name, test: { kind: "exact", text } }),
+    () => ({ kind: "field", name, test: { kind: "exact", text: part }, alsoText: folded }),
+    () => ({ kind: "field", name, test: { kind: "wildcard", parts: ["", folded, ""] } }),
+    () => ({
+      kind: "field",
+      name,
+      test: { kind: "wildcard", parts: [fold(text.slice(0, from)), ""] },
+    }),
+    () => ({ kind: "field", name, test: { kind: "exists" } }),
+    () => ({ kind: "field", name: name.split(".", 1)[0]!, test: { kind: "exists" } }),
+    () => ({ kind: "field", name, test: { kind: "regex", source: escaped(part.slice(0, 30)) } }),
+    () => range(name, Number.isNaN(number) ? 1 : number, choose),
+    () => ({
+      kind: "field",
+      name,
+      test: { kind: "textRange", min: { value: part, isInclusive: choose.below(2) === 0 } },
+    }),
+    () => {
+      const min = choose.below(5) as LevelRank;
+      return { kind: "level", min, max: choose.of([min, 4]) };
+    },
+    () => ({ kind: "logger", test: { kind: "family", name: text } }),
+    () => ({ kind: "type", type: choose.of(["system_log", "audit_log"]) }),
+    () => parseQuery(choose.of(["level:WARNING", "-level:INFO", "logger:orchestrator", "a:1"])),
+  ];
+  const groups: readonly (() => FilterNode)[] = [
+    () => ({ kind: "not", node: inner() }),
+    () => ({ kind: "and", nodes: [inner(), inner()] }),
+    () => ({ kind: "or", nodes: [inner(), inner()] }),
+  ];
+  return choose.of(depth < 3 ? [...kinds, ...groups, ...groups] : kinds)();
+}
+
+function wildcard(first: string, second: string): FilterNode {
+  const parts = [first, second].filter((part) => part !== "");
+  if (parts.length === 0) return { kind: "all" };
+  return { kind: "text", pattern: { kind: "wildcard", parts } };
+}
+
+function range(name: string, bound: number, choose: Choices): FilterNode {
+  const side = { value: bound, isInclusive: choose.below(2) === 0 };
+  const test = choose.of([{ min: side }, { max: side }, { min: side, max: side }]);
+  return { kind: "field", name, test: { kind: "range", ...test } };
+}
+
+function escaped(text: string): string {
+  return text.replaceAll(/[\\^$.|?*+()[\]{}]/g, "\\$&");
+}
+
+const block = fc
+  .record({
+    request: fc.oneof(jsonRequest, alikeRequest),
+    type: fc.constantFrom("system_log" as const, "audit_log" as const),
+    resourceMembers: fc.subarray(["service.name", "a", "b"]),
+    hasCodes: fc.boolean(),
+  })
+  .map(({ request, hasCodes, ...options }) =>
+    memoryView(request, { ...options, hasCodes: () => hasCodes }),
+  );
+
+function matchesOf(view: MemoryView, node: FilterNode): number[] {
+  const isMatch = exactFilter(node);
+  return Array.from({ length: view.length }, (_, index) => index).filter((index) =>
+    isMatch(view.batch(index), 0),
+  );
+}
+
+function minutesOf(view: MemoryView, matches: readonly number[]): number[][] {
+  const minutes: Record<number, number[]> = {};
+  for (const index of matches) {
+    const minute = Math.floor(Date.parse(view.batch(index).timestamp(0)) / 60_000);
+    (minutes[minute] ??= [0, 0, 0, 0, 0])[view.batch(index).rank(0)]!++;
+  }
+  return Object.entries(minutes).map(([minute, counts]) => [Number(minute), ...counts]);
+}
+
+function valuesOf(view: MemoryView, name: string): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (let index = 0; index < view.length; index++) {
+    for (const value of fieldValues(view.batch(index).envelope(0), new FieldPath(name))) {
+      if (typeof value === "object") continue;
+      counts.set(String(value), (counts.get(String(value)) ?? 0) + 1);
+    }
+  }
+  return counts;
+}
+
+describe("BlockPlan", () => {
+  it("leaves out no block that has a match, and counts exactly what it counts", () => {
+    fc.assert(
+      fc.property(block, choices, (view, choose) => {
+        if (!view) return;
+        const { directory, filter, leaves } = indexed(view);
+        for (let count = 0; count < 8; count++) {
+          const node = nodeOf(leaves, choose);
+          const plan = planBlocks([node]);
+          const matches = matchesOf(view, node);
+          const decided = plan.decide(view.type, directory);
+          const counted = plan.count(view.type, directory);
+          const levels = [0, 1, 2, 3, 4].map(
+            (rank) => view.ranks.filter((at) => at === rank).length,
+          );
+          if (matches.length > 0) {
+            expect(plan.mayMatch({ type: view.type, levels })).toBe(true);
+            expect(plan.candidates([BLOCK], readerOf(filter))).toEqual([BLOCK]);
+            expect(decided).not.toBe("none");
+          }
+          if (matches.length < view.length) expect(decided).not.toBe("all");
+          if (counted) expect(counted.matches).toBe(matches.length);
+          if (counted?.minutes) expect(counted.minutes).toEqual(minutesOf(view, matches));
+        }
+      }),
+      { numRuns: RUNS },
+    );
+  });
+
+  it("tells the values of fields exactly, if it does", () => {
+    fc.assert(
+      fc.property(block, choices, (view, choose) => {
+        if (!view) return;
+        const { directory, leaves } = indexed(view);
+        for (let count = 0; count < 8; count++) {
+          const { name } = choose.of(choose.below(6) === 0 ? ABSENT : leaves);
+          const values = directoryValues(directory, name);
+          if (values) expect(new Map(values)).toEqual(valuesOf(view, name));
+        }
+      }),
+      { numRuns: RUNS },
+    );
+  });
+});

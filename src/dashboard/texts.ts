@@ -1,5 +1,7 @@
 import type { MissingRange } from "../client/index.ts";
 import type { EnvelopeType } from "../wire/envelope.ts";
+import { quotedExcerpt } from "../wire/printable.ts";
+import type { QueryProblem } from "../wire/query/problem.ts";
 import type { LinkProblem } from "./details/record-link.tsx";
 import type { PanelCounts } from "./panel/panel-rows.ts";
 import type { ResetRow } from "./panel/rows.ts";
@@ -23,7 +25,9 @@ export const TEXTS = {
   filter: {
     form: "Filter",
     query: "Search or filter",
-    placeholder: 'Search, or filter: level:ERROR logger:NAME field:value "a phrase" -not',
+    placeholder: "Search, or filter: level:ERROR (timeout OR refused) duration_ms:>500 -heartbeat",
+    problem: ({ from, to, reason, suggestion }: QueryProblem, text: string) =>
+      `${quotedExcerpt(text.slice(from, to))}: ${reason}. ${suggestion}`.trimEnd(),
     completions: "Suggestions",
     apply: "Search",
     clear: "Clear filter",
@@ -111,13 +115,27 @@ export const TEXTS = {
     ],
     terms: [
       { term: 'timeout, "a phrase"', matches: "That text in any value, ignoring case" },
-      { term: "level:WARNING", matches: "That level and above" },
-      { term: "level:=WARNING", matches: "Only that level" },
-      { term: "logger:a.b", matches: "That logger and its children" },
+      { term: "time*out, /time ?out/", matches: "Text with a wildcard, or a regular expression" },
+      { term: "a OR b, (a OR b) c", matches: "Either term; a group" },
+      { term: "-heartbeat, NOT heartbeat", matches: "Records that do not match the term" },
+      { term: "level:WARNING", matches: "That level and above; level:=WARNING for only that one" },
+      { term: "level:<ERROR, level:INFO..ERROR", matches: "Levels below, or from one to another" },
+      {
+        term: "logger:a.b, logger:a.*",
+        matches: "That logger and its children; only its children",
+      },
       { term: "type:audit", matches: "Audit events only; type:system for system logs" },
-      { term: "action:NAME", matches: "Audit events with that action" },
-      { term: "details.role:worker", matches: "Records with that field value, or that text" },
-      { term: "-heartbeat", matches: "Records that do not match the term" },
+      {
+        term: "role:worker",
+        matches: 'That field value, or that text; role:"worker" for the field only',
+      },
+      { term: 'role:="Worker"', matches: "Exactly that value; other values match in any case" },
+      {
+        term: "path:/api*, error.code:*",
+        matches: "Values that start like this; records with the field",
+      },
+      { term: "status:>=500, status:500..599", matches: "Comparison; range" },
+      { term: "status:(502 OR 503)", matches: "One of several values" },
     ],
   },
   theme: {

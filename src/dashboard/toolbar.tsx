@@ -1,7 +1,6 @@
 import type { Ref } from "react";
 import { ENVELOPE_TYPES } from "../wire/envelope.ts";
 import { isTheme, THEMES, useTheme } from "./hooks.ts";
-import { collectFields } from "./search/query.ts";
 import { SearchBox } from "./search/search-box.tsx";
 import { Account } from "./sign-in/account.tsx";
 import type { DashboardSession } from "./session/session.ts";
@@ -29,7 +28,7 @@ export function Toolbar(props: ToolbarProps) {
       <h1>{TEXTS.title}</h1>
       <SearchBox
         q={view.q}
-        known={() => collectFields(session)}
+        catalog={session.catalog}
         onSearch={(q) => views.change({ q })}
         input={searchInput}
       />

@@ -1,18 +1,23 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import {
-  completeQuery,
-  searchedTexts,
-  splitWords,
-  toggleTerm,
-  toTerm,
-} from "../../src/dashboard/search/query.ts";
+import { completeQuery, searchedTexts, segmentsOf } from "../../src/dashboard/search/query.ts";
+import { formatTerm } from "../../src/wire/query/format.ts";
 import type { Envelope } from "tailgate";
 import { parseFilter } from "tailgate/plugin";
 
+const VALUES: Readonly<Record<string, readonly string[]>> = {
+  logger: ["orchestrator.server", "a b", 'quo"te'],
+  role: ["worker", "big boss"],
+  "two words": ["x"],
+};
+
+function toSuggestion(text: string): { text: string } {
+  return { text };
+}
+
 const KNOWN = {
-  fields: ["level", "logger", "action", "instance_id", "two words"],
-  values: (field: string) => (field === "logger" ? ["orchestrator.server", "a b", 'quo"te'] : []),
+  fields: ["level", "logger", "action", "instance_id", "role", "two words"].map(toSuggestion),
+  values: (field: string) => (VALUES[field] ?? []).map(toSuggestion),
 };
 
 /** A vertical bar marks the caret. */
@@ -25,13 +30,24 @@ function complete(marked: string): string[] {
 
 describe("completion", () => {
   test.each([
-    ["l|", ["level:|", "logger:|"]],
+    ["l|", ["level:|", "logger:|", "role:|"]],
     ["timeout -ac|", ["timeout -action:|"]],
     ["level:war|", ["level:WARNING |", "level:=WARNING |"]],
     ["type:|", ["type:system |", "type:audit |"]],
     ["logger:|", ["logger:orchestrator.server |", 'logger:"a b" |', 'logger:"quo\\"te" |']],
     ['logger:"a| timeout', ['logger:"a b" |', "logger:orchestrator.server |"]],
     ["-logger:server| timeout", ["-logger:orchestrator.server |timeout"]],
+    ["two|", ['"two words":|']],
+    ['"two words":|', ['"two words":"x" |']],
+    ["role:w|", ['role:"worker" |']],
+    ["role:(wor|", ["role:(worker|"]],
+    ["role:(worker OR b|) x", ['role:(worker OR "big boss"|) x']],
+    ["(role:(worker OR -b|", ['(role:(worker OR -"big boss"|']],
+    ["(a OR lo|", ["(a OR logger:|"]],
+    ["level:>=war|", ["level:>=WARNING |"]],
+    ["level:(war|", ["level:(WARNING|"]],
+    ["role:=w|", ['role:="worker" |']],
+    ["NOT logger:server|", ["NOT logger:orchestrator.server |"]],
     ['"in a phr|', []],
     ["nothing-like-it|", []],
     ["http://10.0.0.5|", []],
@@ -43,7 +59,7 @@ describe("completion", () => {
   test("the term built from a field's value matches that value, for any value", () => {
     fc.assert(
       fc.property(fc.string({ unit: "grapheme" }), (value) => {
-        const filter = parseFilter({ q: toTerm("field", value) });
+        const filter = parseFilter({ q: formatTerm("field", value) });
         expect(filter.matches(recordOf({ field: value }), 0)).toBe(true);
         expect(filter.matches(recordOf({ field: `${value}.` }), 0)).toBe(false);
       }),
@@ -52,24 +68,30 @@ describe("completion", () => {
 });
 
 describe("search terms", () => {
-  test("cover the whole text except spaces, for any text", () => {
-    fc.assert(
-      fc.property(fc.string({ unit: fc.constantFrom("a", " ", '"', "\\", ":", "-") }), (text) => {
-        const words = splitWords(text);
-        expect(words.map((word) => word.text)).toEqual(
-          words.map(({ from, to }) => text.slice(from, to)),
+  test("are colored without changing the text, for any text", () => {
+    const units = fc.constantFrom("a", " ", '"', "\\", ":", "-", "(", ")", "/", "*", "OR ", ">");
+    const property = fc.property(
+      fc.string({ unit: units }),
+      fc.nat(9),
+      fc.nat(9),
+      (text, from, to) => {
+        const wrong = to <= text.length && from < to ? { from, to } : undefined;
+        const segments = segmentsOf(text, wrong);
+        expect(segments.map((segment) => segment.text).join("")).toBe(text);
+        const marked = segments.filter(({ isWrong }) => isWrong);
+        expect(marked.map((segment) => segment.text).join("")).toBe(
+          wrong ? text.slice(wrong.from, wrong.to) : "",
         );
-        const length = words.reduce((sum, word) => sum + word.text.replaceAll(" ", "").length, 0);
-        expect(length).toBe(text.replaceAll(" ", "").length);
-      }),
+        const plain = segments.filter(({ kind }) => kind === undefined);
+        expect(
+          plain
+            .map((segment) => segment.text)
+            .join("")
+            .trim(),
+        ).toBe("");
+      },
     );
-  });
-
-  test("are inserted, replaced and removed", () => {
-    expect(toggleTerm('timeout "a b"', "logger", "logger:x")).toBe('timeout "a b" logger:x');
-    expect(toggleTerm('logger:"y z" timeout', "logger", "logger:x")).toBe("timeout logger:x");
-    expect(toggleTerm('timeout logger:x "a b"', "logger", "logger:x")).toBe('timeout "a b"');
-    expect(toggleTerm("-logger:x", "logger", "logger:x")).toBe("-logger:x logger:x");
+    fc.assert(property);
   });
 
   test("that are searched for include those that may be a field or text", () => {

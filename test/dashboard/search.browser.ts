@@ -73,7 +73,7 @@ test("an invalid filter is explained under the search box, and the list stays", 
   await search(dashboard, "level:LOUD");
   await vi.waitFor(async () => {
     expect(await dashboard.text("#filter-problem")).toMatch(
-      /^The filter term "level:LOUD" is invalid: the level must be one of DEBUG, INFO, /,
+      /^"level:LOUD": the level must be one of DEBUG, INFO, /,
     );
   }, WAIT);
   expect(await dashboard.page.$eval(BOX, (box) => box.getAttribute("aria-invalid"))).toBe("true");
@@ -85,6 +85,50 @@ test("an invalid filter is explained under the search box, and the list stays", 
   await search(dashboard, "level:ERROR");
   await shows(dashboard, "system_log", ["connection refused"]);
   expect(await dashboard.text("#filter-problem")).toBe("");
+});
+
+test("explains in words and colors what is typed, and marks what cannot become a filter", async () => {
+  await using gateway = await DashboardGateway.start();
+  await using dashboard = await open(gateway);
+  const { page } = dashboard;
+  const box = await page.locator(BOX).waitHandle();
+  const pieces = (selector: string): Promise<string[]> =>
+    page.$$eval(`.search-colors ${selector}`, (found) => found.map((one) => one.textContent ?? ""));
+  await box.type("level:ERROR OR (memory -usage");
+  expect(await dashboard.text("#filter-words")).toBe(
+    '"(": the group that starts there is not closed. Close it with ), or quote the text to search for a parenthesis.',
+  );
+  expect(await pieces(".wrong")).toEqual([]);
+  expect(await dashboard.text("#filter-problem")).toBe("");
+  await page.keyboard.press("Enter");
+  await vi.waitFor(async () => expect(await pieces(".wrong")).toEqual(["("]), WAIT);
+  expect(await dashboard.text("#filter-problem")).toMatch(/^"\(": the group that starts there/);
+  await box.type(")");
+  expect(await dashboard.text("#filter-words")).toBe(
+    'Records where the level is ERROR or above or (the text does not contain "usage" and the text contains "memory").',
+  );
+  expect(await pieces("[data-token=name]")).toEqual(["level:"]);
+  expect(await pieces("[data-token=or]")).toEqual(["OR"]);
+  expect((await pieces("span")).join("")).toBe("level:ERROR OR (memory -usage)");
+  await page.keyboard.press("Enter");
+  await shows(dashboard, "system_log", ["connection refused"]);
+  // A level that is hidden is hidden of both alternatives.
+  await dashboard.click(".level-toggles button:has([data-level=ERROR])");
+  await shows(dashboard, "system_log", []);
+  await search(dashboard, "level:LOUD OR x");
+  expect(await pieces(".wrong")).toEqual(["level:", "LOUD"]);
+});
+
+test("hints at what may be meant otherwise", async () => {
+  await using gateway = await DashboardGateway.start();
+  await using dashboard = await open(gateway);
+  await search(dashboard, "refused or -level:INFO");
+  await shows(dashboard, "system_log", []);
+  expect(await dashboard.text(".filter-hints")).toContain("Write OR in capitals");
+  expect(await dashboard.text(".filter-hints")).toContain("only DEBUG is left");
+  await search(dashboard, "refused OR -level:=INFO");
+  await shows(dashboard, "system_log", ["High memory usage detected", "connection refused"]);
+  expect(await dashboard.text(".filter-hints")).toBe("");
 });
 
 test("completes known fields and values by keyboard alone", async () => {

@@ -2,8 +2,8 @@ import { useState, useSyncExternalStore } from "react";
 import type { LogEntry } from "../../client/index.ts";
 import type { Envelope, EnvelopeType, JsonValue } from "../../wire/envelope.ts";
 import { printable, printableLines } from "../../wire/printable.ts";
+import { formatTerm } from "../../wire/query/format.ts";
 import { useIsNarrow } from "../hooks.ts";
-import { toTerm } from "../search/query.ts";
 import type { Correlation } from "../session/correlation.ts";
 import type { DashboardSession } from "../session/session.ts";
 import { TEXTS } from "../texts.ts";
@@ -157,7 +157,7 @@ function Related({ session, entry, onClose }: RelatedProps) {
         if (id === undefined || !isEvent) return null;
         const name = text(printable(id));
         return (
-          <button key={field} onClick={() => show(name, toTerm(field, id))}>
+          <button key={field} onClick={() => show(name, formatTerm(field, id))}>
             {TEXTS.related.systemLogs(name)}
           </button>
         );

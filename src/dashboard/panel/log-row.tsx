@@ -57,8 +57,8 @@ export function SearchHighlight({ q, children }: { readonly q: string; children:
   const pattern = useMemo(() => {
     const texts = searchedTexts(q).sort((one, other) => other.length - one.length);
     if (texts.length === 0) return undefined;
-    const escaped = texts.map((text) => text.replaceAll(/[\\^$.*+?()[\]{}|/-]/g, "\\$&"));
-    return new RegExp(`(${escaped.join("|")})`, "gi");
+    const escaped = texts.map((text) => text.replaceAll(/[\\^$.*+?()[\]{}|/]/g, "\\$&"));
+    return new RegExp(`(${escaped.join("|")})`, "giu");
   }, [q]);
   return <SearchPattern value={pattern}>{children}</SearchPattern>;
 }

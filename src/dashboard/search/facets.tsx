@@ -1,8 +1,9 @@
 import { FACETS, type Facet } from "../../wire/fields.ts";
 import { printable } from "../../wire/printable.ts";
+import { hasTerm, toggleTerm } from "../../wire/query/edit.ts";
+import { formatTerm } from "../../wire/query/format.ts";
 import type { JournalCount } from "../session/journal-counts.ts";
 import { TEXTS } from "../texts.ts";
-import { hasTerm, toggleTerm, toTerm } from "./query.ts";
 
 /** The most frequent values of a facet that are shown. */
 const VALUES_MAX = 50;
@@ -42,13 +43,13 @@ function FacetValues({ facet, q, count, onSearch }: FacetValuesProps) {
       {count && values.length === 0 && <p className="hint">{TEXTS.facets.none}</p>}
       <ul>
         {values.map(([value, records]) => {
-          const term = toTerm(facet, value);
+          const term = formatTerm(facet, value);
           return (
             <li key={value}>
               <button
                 aria-pressed={hasTerm(q, term)}
                 title={printable(value)}
-                onClick={() => onSearch(toggleTerm(q, facet, term))}
+                onClick={() => onSearch(toggleTerm(q, term))}
               >
                 <span className="facet-value">{printable(value)}</span>
                 <span className="count">{TEXTS.number(records)}</span>

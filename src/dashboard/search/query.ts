@@ -1,80 +1,40 @@
-/** The text of the search box: its words, its terms, and their completions. The parser is src/wire/query/parse.ts. */
+/** The text of the search box: how it is colored, and how it is completed. Its language is in src/wire/query. */
 
-import { ENVELOPE_TYPES, LEVELS, type Envelope, type JsonValue } from "../../wire/envelope.ts";
-import type { FilterNode } from "../../wire/query/ast.ts";
+import { LEVELS } from "../../wire/envelope.ts";
+import { formatName, formatValue } from "../../wire/query/format.ts";
+import { literalsToHighlight } from "../../wire/query/highlight.ts";
+import { tokensOf, type QueryToken, type Span } from "../../wire/query/lexer.ts";
 import { parseQuery } from "../../wire/query/parse.ts";
-import { isEntry } from "../panel/rows.ts";
-import type { DashboardSession } from "../session/session.ts";
 
-export interface Word {
-  readonly from: number;
-  readonly to: number;
-  readonly text: string;
-}
-
-/** Text between spaces outside quotes; the last word may be incomplete. */
-const WORD = /(?:"(?:[^"\\]|\\[^])*(?:"|\\?$)|[^\s"])+/g;
-
-export function splitWords(text: string): Word[] {
-  return [...text.matchAll(WORD)].map(({ index, 0: word }) => ({
-    from: index,
-    to: index + word.length,
-    text: word,
-  }));
-}
-
-/** Returns the term that finds the records with this value of a field. */
-export function toTerm(field: string, value: string): string {
-  return `${field}:${quote(value)}`;
-}
-
-function quote(value: string): string {
-  return value === "" || /[\s"]/.test(value) ? `"${value.replaceAll(/["\\]/g, "\\$&")}"` : value;
-}
-
-/** The value may lack its closing quote. */
-function unquote(text: string): string {
-  if (!text.startsWith('"')) return text;
-  return text
-    .slice(1)
-    .replaceAll(/\\(["\\])|"$/g, (_, character: string | undefined) => character ?? "");
-}
-
-export function hasTerm(text: string, term: string): boolean {
-  return splitWords(text).some((word) => word.text === term);
-}
-
-/** Removes a term if it is there; otherwise it replaces other terms of its field. */
-export function toggleTerm(text: string, field: string, term: string): string {
-  const words = splitWords(text).map((word) => word.text);
-  const others = words.filter((word) => !word.startsWith(`${field}:`));
-  return (words.includes(term) ? others : [...others, term]).join(" ");
-}
-
-/** Returns the texts that are searched for, in lower case; none if the filter is not valid. */
+/** Returns the texts that are searched for, folded; none if the filter is not valid. */
 export function searchedTexts(text: string): string[] {
   try {
-    return textsOf(parseQuery(text)).filter((searched) => searched !== "");
+    return literalsToHighlight(parseQuery(text));
   } catch {
     return [];
   }
 }
 
-function textsOf(node: FilterNode): readonly string[] {
-  switch (node.kind) {
-    case "and":
-    case "or":
-      return node.nodes.flatMap(textsOf);
-    case "field":
-      return [node.alsoText ?? ""];
-    case "text": {
-      const { pattern } = node;
-      if (pattern.kind === "literal") return [pattern.text];
-      return pattern.kind === "wildcard" ? pattern.parts : [];
-    }
-    default:
-      return [];
-  }
+/** A piece of the text, with the kind of its token; spaces have none. */
+interface Segment {
+  readonly text: string;
+  readonly kind: QueryToken["kind"] | undefined;
+  /** Whether it is part of what is wrong. */
+  readonly isWrong: boolean;
+}
+
+/** Returns the pieces of a text, which make up all of it. */
+export function segmentsOf(text: string, wrong: Span | undefined): Segment[] {
+  const tokens = tokensOf(text);
+  const inner = tokens.flatMap(({ from, to }) => [from, to]);
+  const edges = [0, ...inner, wrong?.from ?? 0, wrong?.to ?? 0, text.length];
+  const sorted = [...new Set(edges)].toSorted((one, other) => one - other);
+  return sorted.slice(0, -1).map((from, index) => {
+    const to = sorted[index + 1]!;
+    const token = tokens.find((one) => one.from <= from && to <= one.to);
+    const isWrong = wrong !== undefined && wrong.from <= from && to <= wrong.to;
+    return { text: text.slice(from, to), kind: token?.kind, isWrong };
+  });
 }
 
 export interface Completion {
@@ -86,115 +46,142 @@ export interface Completion {
   readonly isField: boolean;
 }
 
-/** Field names and values that can be suggested. */
-export interface KnownFields {
-  readonly fields: readonly string[];
-  values(field: string): readonly string[];
+/** A name or a value that can be suggested. */
+export interface Suggestion {
+  readonly text: string;
+}
+
+/** Field names and values that can be suggested, the most useful first. */
+interface KnownFields {
+  readonly fields: readonly Suggestion[];
+  values(field: string): readonly Suggestion[];
+}
+
+/** What is typed at the caret. */
+interface TypedPlace extends Span {
+  /** The field whose value it is; undefined for a field's name or text. */
+  readonly field: string | undefined;
+  /** Without quotes. */
+  readonly typed: string;
+  readonly isQuoted: boolean;
+  readonly isInGroup: boolean;
+  readonly hasOperator: boolean;
 }
 
 const COMPLETIONS_MAX = 12;
 
 /** Returns the completions of the word at the caret. */
 export function completeQuery(text: string, caret: number, known: KnownFields): Completion[] {
-  const word = splitWords(text).find(({ from, to }) => from <= caret && caret <= to);
-  const [from, to] = word ? [word.from, word.to] : [caret, caret];
-  const typed = text.slice(from, caret);
-  const [, minus, field, start] = /^(-?)(?:([^\s":]+):)?([^]*)$/.exec(typed)!;
-  const insert = (label: string, term: string, isField: boolean): Completion => {
-    const head = text.slice(0, from) + minus! + term + (isField ? "" : " ");
-    const tail = text.slice(to).trimStart();
+  const place = placeAt(text, caret);
+  const { field, typed, from, to, isInGroup } = place;
+  const insert = ({ text: label }: Suggestion, term: string, isField: boolean): Completion => {
+    const head = text.slice(0, from) + term + (isField || isInGroup ? "" : " ");
+    const tail = isInGroup ? text.slice(to) : text.slice(to).trimStart();
     return { label, text: head + tail, caret: head.length, isField };
   };
   if (field !== undefined) {
-    return findMatching(valuesOf(field, known), unquote(start!)).map((value) =>
-      insert(value, toTerm(field, value), false),
+    return findMatching(valuesOf(place, known), typed).map((value) =>
+      insert(value, valueTerm(place, value.text), false),
     );
   }
-  if (start!.startsWith('"')) return [];
-  return findMatching(known.fields.filter(isFieldName), start!).map((name) =>
-    insert(`${name}:`, `${name}:`, true),
+  if (place.isQuoted) return [];
+  const names = known.fields.filter(({ text: name }) => name !== "");
+  return findMatching(names, typed).map((name) =>
+    insert({ ...name, text: `${name.text}:` }, `${formatName(name.text)}:`, true),
   );
 }
 
-function valuesOf(field: string, known: KnownFields): readonly string[] {
-  if (field === "level") return [...LEVELS, ...LEVELS.map((level) => `=${level}`)];
-  return field === "type" ? ["system", "audit"] : known.values(field);
-}
-
-/** The filter language cannot express names with spaces, quotes or colons. */
-function isFieldName(name: string): boolean {
-  return name !== "" && !/[\s":]/.test(name) && !name.startsWith("-");
-}
-
-/** Returns those that start with the text first, then those that contain it. */
-function findMatching(all: readonly string[], typed: string): string[] {
-  const text = typed.toLowerCase();
-  const found = all.filter((one) => one.toLowerCase().includes(text));
-  const isFirst = (one: string): boolean => one.toLowerCase().startsWith(text);
-  const sorted = [...found.filter(isFirst), ...found.filter((one) => !isFirst(one))];
-  return sorted.slice(0, COMPLETIONS_MAX);
-}
-
-/** How many of the newest rows of each panel are searched for fields. */
-const ROWS_MAX = 1000;
-const VALUES_MAX = 200;
-const VALUE_CHARACTERS_MAX = 120;
-const DEPTH_MAX = 4;
-
-/** The fields of the filter language itself, in the order in which they are suggested. */
-const BUILT_IN_FIELDS = ["level", "logger", "action", "type"];
-
-/** These differ in almost every record, so a term for one of their values is of no use. */
-const NOT_SUGGESTED = new Set(["timestamp", "message"]);
-
-/** Returns the fields of the newest loaded records, by the names that the filter language uses, and their values. */
-export function collectFields({ panels }: Pick<DashboardSession, "panels">): KnownFields {
-  const values = new Map<string, Set<string>>(BUILT_IN_FIELDS.map((name) => [name, new Set()]));
-  for (const type of ENVELOPE_TYPES) {
-    const { rows } = panels[type];
-    for (let index = Math.max(0, rows.length - ROWS_MAX); index < rows.length; index++) {
-      const row = rows.at(index)!;
-      if (isEntry(row)) collectRecord(row.envelope, values);
-    }
+/** Returns what is typed at the caret, and up to where it would be replaced. */
+function placeAt(text: string, caret: number): TypedPlace {
+  const before = tokensOf(text.slice(0, caret));
+  const last = before.at(-1);
+  const isAtLast = last?.to === caret;
+  const nothing = { from: caret, to: caret, typed: "", isQuoted: false, hasOperator: false };
+  if (isAtLast && last.kind === "name") return { ...nothing, field: last.name, isInGroup: false };
+  if (isAtLast && last.kind === "word") {
+    // A name without a value is text for the parser.
+    const name = unfinishedName(text, before);
+    const group = groupField(before);
+    if (name !== undefined && group === undefined)
+      return { ...nothing, field: name, isInGroup: false };
   }
+  if (isAtLast && last.kind === "operator") {
+    const owner = ownerOf(before, before.length - 1);
+    return {
+      ...nothing,
+      field: owner,
+      isInGroup: groupField(before) !== undefined,
+      hasOperator: true,
+    };
+  }
+  const isTyped = isAtLast && (last.kind === "word" || last.kind === "quoted");
+  const group = groupField(before);
+  if (!isTyped) return { ...nothing, field: group, isInGroup: group !== undefined };
+  const owner = ownerOf(before, before.length - 1);
+  const whole = tokensOf(text).find(({ from }) => from === last.from);
+  const isWhole = whole?.kind === last.kind;
   return {
-    fields: [...values.keys()],
-    values: (field) => [...(values.get(field) ?? [])],
+    from: last.from,
+    to: isWhole ? Math.max(caret, whole.to) : caret,
+    field: owner ?? group,
+    typed: last.kind === "quoted" ? last.value : text.slice(last.from, last.to),
+    isQuoted: last.kind === "quoted",
+    isInGroup: group !== undefined,
+    hasOperator: before.at(-2)?.kind === "operator" && before.at(-2)!.to === last.from,
   };
 }
 
-type ValuesByField = Map<string, Set<string>>;
-
-function collectRecord({ type, data }: Envelope, values: ValuesByField): void {
-  const { metadata, ...own } = data as { readonly [name: string]: JsonValue };
-  collectObject(own, "", values);
-  if (type !== "audit_log" || !isObject(metadata)) return;
-  const { details, ...fields } = metadata;
-  collectObject(fields, "", values);
-  if (isObject(details)) collectObject(details, "", values);
+/** Returns the name in the last token, or in the one before its colon. */
+function unfinishedName(text: string, tokens: readonly QueryToken[]): string | undefined {
+  const [previous, last] = [tokens.at(-2), tokens.at(-1)!];
+  const word = text.slice(last.from, last.to);
+  if (word === ":" && previous?.kind === "quoted" && previous.to === last.from)
+    return previous.value;
+  return /^([^\s":]+):$/.exec(word)?.[1];
 }
 
-function collectObject(fields: JsonFields, path: string, values: ValuesByField, depth = 0): void {
-  for (const [name, value] of Object.entries(fields)) {
-    const field = path + name;
-    if (NOT_SUGGESTED.has(field)) continue;
-    if (isObject(value) && depth < DEPTH_MAX) {
-      collectObject(value, `${field}.`, values, depth + 1);
-    } else {
-      collectValue(field, value, values);
-    }
+/** Returns the field that a value or an operator follows. */
+function ownerOf(tokens: readonly QueryToken[], index: number): string | undefined {
+  const token = tokens[index]!;
+  const previous = tokens[index - 1];
+  if (previous?.to !== token.from) return undefined;
+  if (previous.kind === "name") return previous.name;
+  return previous.kind === "operator"
+    ? (ownerOf(tokens, index - 1) ?? groupField(tokens))
+    : undefined;
+}
+
+/** Returns the field of the innermost group that is open at the end. */
+function groupField(tokens: readonly QueryToken[]): string | undefined {
+  const groups: (string | undefined)[] = [];
+  for (const [index, { kind, from }] of tokens.entries()) {
+    if (kind === "close") groups.pop();
+    if (kind !== "open") continue;
+    const previous = tokens[index - 1];
+    const isOwned = previous?.kind === "name" && previous.to === from;
+    groups.push(isOwned ? previous.name : groups.at(-1));
   }
+  return groups.at(-1);
 }
 
-function collectValue(field: string, value: JsonValue, values: ValuesByField): void {
-  const known = values.get(field) ?? new Set();
-  values.set(field, known);
-  const text = typeof value === "string" ? value : JSON.stringify(value);
-  if (known.size < VALUES_MAX && text.length <= VALUE_CHARACTERS_MAX) known.add(text);
+function valuesOf(place: TypedPlace, known: KnownFields): readonly Suggestion[] {
+  const { field, isInGroup, hasOperator } = place;
+  if (field === "level") {
+    const only = isInGroup || hasOperator ? [] : LEVELS.map((level) => `=${level}`);
+    return [...LEVELS, ...only].map((text) => ({ text }));
+  }
+  return field === "type" ? [{ text: "system" }, { text: "audit" }] : known.values(field!);
 }
 
-type JsonFields = { readonly [name: string]: JsonValue };
+function valueTerm({ field, isInGroup }: TypedPlace, value: string): string {
+  return field === "level" ? value : formatValue(field!, value, isInGroup);
+}
 
-function isObject(value: JsonValue | undefined): value is JsonFields {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+/** Returns those that start with the text first, then those that contain it. */
+function findMatching(all: readonly Suggestion[], typed: string): Suggestion[] {
+  const wanted = typed.toLowerCase();
+  const found = all.filter(({ text }) => text.toLowerCase().includes(wanted));
+  const isFirst = ({ text }: Suggestion): boolean => text.toLowerCase().startsWith(wanted);
+  const sorted = [...found.filter(isFirst), ...found.filter((one) => !isFirst(one))];
+  return sorted.slice(0, COMPLETIONS_MAX);
 }

@@ -9,6 +9,7 @@ import { ENVELOPE_TYPES, type EnvelopeType } from "../../wire/envelope.ts";
 import type { FilterQuery } from "../../wire/filter.ts";
 import { PanelStore, type PanelOptions } from "../panel/panel-store.ts";
 import type { IdentityStore } from "../sign-in/identity.ts";
+import { FieldCatalog } from "../search/field-catalog.ts";
 import { Correlation } from "./correlation.ts";
 import type { GatewayClock } from "./gateway-clock.ts";
 import { GatewayStats } from "./gateway-stats.ts";
@@ -17,8 +18,8 @@ import { LiveStats } from "./live-stats.ts";
 import {
   DEFAULT_VIEW,
   filterKey,
-  filterProblem,
   isSliding,
+  isValidFilter,
   toBounds,
   toFilter,
   type TimeBounds,
@@ -62,6 +63,8 @@ export class DashboardSession {
   readonly stats: GatewayStats;
   readonly counts: JournalCounts;
   readonly correlation: Correlation;
+  /** What the search box suggests. */
+  readonly catalog: FieldCatalog;
   readonly #connections: LogStream[] = [];
   readonly #streams: BoundedStream[] = [];
   #range: TimeRange;
@@ -72,12 +75,13 @@ export class DashboardSession {
     this.types = ENVELOPE_TYPES.filter((type) => identity.mayRead(type));
     this.live = new LiveStats(clock.now);
     this.stats = new GatewayStats(clock, identity.fetch);
-    const { q } = filterProblem(view.q) === "" ? view : DEFAULT_VIEW;
+    const { q } = isValidFilter(view.q) ? view : DEFAULT_VIEW;
     this.history = new LogHistory({ url: GATEWAY_URL, fetch: identity.fetch });
     this.#range = view.range;
     const [system, audit] = ENVELOPE_TYPES.map((type) => this.#openPanel(type, { ...view, q }));
     this.panels = { system_log: system!, audit_log: audit! };
     this.correlation = new Correlation(this.panels);
+    this.catalog = new FieldCatalog(this);
     this.counts = new JournalCounts({
       scope: { filter: toFilter({ ...view, q }), range: view.range },
       received: () => this.#anyPanel.counts.received,
@@ -119,7 +123,7 @@ export class DashboardSession {
     views.subscribe(() => {
       const view = views.get();
       const key = filterKey(view);
-      if (key === applied || filterProblem(view.q) !== "") return;
+      if (key === applied || !isValidFilter(view.q)) return;
       applied = key;
       this.#apply(view);
     });

@@ -1,7 +1,8 @@
 import { useSyncExternalStore } from "react";
 import { ENVELOPE_TYPES, LEVELS, type EnvelopeType, type Level } from "../../wire/envelope.ts";
 import type { FilterQuery } from "../../wire/filter.ts";
-import { parseQuery } from "../../wire/query/parse.ts";
+import { joinQueries } from "../../wire/query/edit.ts";
+import { problemOfQuery } from "../../wire/query/parse.ts";
 
 /** What the dashboard shows, as its address says. */
 export interface View {
@@ -114,20 +115,15 @@ export function toBounds(range: TimeRange, nowMs: number): TimeBounds {
   return "lastMinutes" in range ? { sinceMs: nowMs - range.lastMinutes * 60_000 } : range;
 }
 
-/** Returns the filter that the gateway applies. */
+/** Returns the filter that the gateway applies, or rejects. */
 export function toFilter({ q, hidden }: Pick<View, "q" | "hidden">): FilterQuery {
-  const terms = [q, ...hidden.map((level) => `-level:=${level}`)];
-  return { q: terms.filter((term) => term.trim() !== "").join(" ") };
+  if (!isValidFilter(q)) return { q };
+  return { q: joinQueries([q, ...hidden.map((level) => `-level:=${level}`)]) };
 }
 
-/** Returns why the gateway would reject this filter; "" if it would not. */
-export function filterProblem(q: string): string {
-  try {
-    parseQuery(q);
-    return "";
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
+/** Whether the gateway would accept this filter. */
+export function isValidFilter(q: string): boolean {
+  return problemOfQuery(q) === undefined;
 }
 
 /** The view that the page's address holds. The browser's back and forward buttons change it, too. */

@@ -33,6 +33,18 @@ export function formatTerm(name: string, value: string): string {
   }
 }
 
+/** Returns the name of a field as it stands before its colon. */
+export function formatName(name: string): string {
+  return isPlainName(name) || SPECIAL_NAMES.has(name) ? name : quote(name);
+}
+
+/** Returns the value of a field as it stands behind the colon, or in the field's group. */
+export function formatValue(name: string, value: string, isInGroup: boolean): string {
+  // Elsewhere, the text would match as well.
+  const mayBePlain = isInGroup || RESERVED_NAMES.has(name);
+  return mayBePlain && !value.startsWith("-") ? quoteValue(value) : quote(value);
+}
+
 function formatNode(node: FilterNode): string {
   switch (node.kind) {
     case "all":
@@ -191,7 +203,7 @@ function formatRegex(source: string): string {
 
 /** Whether the name of a field needs no quotes, and means a field without them. */
 function isPlainName(name: string): boolean {
-  return /^[^\s":()*/>-][^\s":()*]*$/.test(name) && !["level", "type", "logger"].includes(name);
+  return /^[^\s":()*/>-][^\s":()*]*$/.test(name) && !SPECIAL_NAMES.has(name);
 }
 
 function quoteText(text: string): string {
@@ -212,5 +224,8 @@ function quotePart(part: string): string {
 function quote(text: string): string {
   return `"${text.replaceAll(/["\\]/g, "\\$&")}"`;
 }
+
+/** Names that mean more than a field of that name. */
+const SPECIAL_NAMES: ReadonlySet<string> = new Set(["level", "type", "logger"]);
 
 const KEYWORDS: ReadonlySet<string> = new Set(["AND", "OR", "NOT"]);

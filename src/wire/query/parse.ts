@@ -49,7 +49,15 @@ export function problemOfQuery(q: string): QueryProblem | undefined {
     return undefined;
   } catch (error) {
     if (!TailgateError.is(error, "FILTER_INVALID")) throw error;
-    return problemOf(error) ?? { from: 0, to: q.length, reason: error.message, suggestion: "" };
+    return (
+      problemOf(error) ?? {
+        from: 0,
+        to: q.length,
+        reason: error.message,
+        suggestion: "",
+        isUnfinished: false,
+      }
+    );
   }
 }
 
@@ -120,7 +128,8 @@ class Parser {
     const next = this.#peek();
     if (next && !["and", "or", "close"].includes(next.kind)) return;
     const word = this.#textOf(operator);
-    throw this.#problem(operator, `a term is missing on the right of ${word}`, quoteKeyword(word));
+    const reason = `a term is missing on the right of ${word}`;
+    throw this.#problem(operator, reason, quoteKeyword(word), next === undefined);
   }
 
   #parseTerm(field: Field | undefined): FilterNode {
@@ -157,7 +166,7 @@ class Parser {
     }
     const quote = "Close it with ), or quote the text to search for a parenthesis.";
     const next = this.#peek();
-    if (!next) throw this.#problem(open, "the group that starts there is not closed", quote);
+    if (!next) throw this.#problem(open, "the group that starts there is not closed", quote, true);
     if (next.kind === "close") {
       throw this.#problem(
         { from: open.from, to: next.to },
@@ -167,7 +176,7 @@ class Parser {
     }
     const node = this.#parseAlternatives(field);
     if (!this.#take("close")) {
-      throw this.#problem(open, "the group that starts there is not closed", quote);
+      throw this.#problem(open, "the group that starts there is not closed", quote, true);
     }
     this.#depth--;
     return node;
@@ -182,6 +191,7 @@ class Parser {
         { from, to },
         "a value is missing after the colon",
         `Write a value such as ${exampleOf(name)}, or quote the term to search for it as text.`,
+        next === undefined,
       );
     }
     const open = this.#take("open");
@@ -210,6 +220,7 @@ class Parser {
         { from: field.isInGroup ? operator.from : field.from, to: operator.to },
         `a value is missing after ${operator.operator}`,
         "Write a value, or quote the term to search for it as text.",
+        token === undefined,
       );
     }
     const value = this.#takeValue()!;
@@ -243,6 +254,7 @@ class Parser {
       token,
       "a quote is not closed",
       'Add the closing quote; inside quotes, \\" stands for a quote.',
+      true,
     );
   }
 
@@ -256,8 +268,14 @@ class Parser {
     }
   }
 
-  #problem({ from, to }: Span, reason: string, suggestion: string): TailgateError {
-    return invalidTerm(this.#q.slice(from, to), { from, to, reason, suggestion });
+  #problem(
+    { from, to }: Span,
+    reason: string,
+    suggestion: string,
+    isUnfinished = false,
+  ): TailgateError {
+    const problem = { from, to, reason, suggestion, isUnfinished };
+    return invalidTerm(this.#q.slice(from, to), problem);
   }
 
   #textOf({ from, to }: Span): string {

@@ -10,6 +10,8 @@ export interface QueryProblem extends Span {
   readonly reason: string;
   /** A whole sentence; "" if there is none. */
   readonly suggestion: string;
+  /** Whether more text can follow that makes it a filter. */
+  readonly isUnfinished: boolean;
 }
 
 /** Returns the position and the reason of an error that {@link parseQuery} has thrown; undefined if it is about no position. */
@@ -23,17 +25,18 @@ export function limitExceeded(text: string, max: number): TailgateError {
   return new TailgateError("FILTER_INVALID", `${text}; at most ${max} are allowed.`);
 }
 
-type Problem = Pick<QueryProblem, "reason" | "suggestion"> & Partial<Span>;
+type Problem = Pick<QueryProblem, "reason" | "suggestion"> & Partial<QueryProblem>;
 
 export function invalidTerm(term: string, problem: Problem): TailgateError {
-  const { reason, suggestion, from, to } = problem;
+  const { reason, suggestion, from, to, isUnfinished = false } = problem;
   const position = from === undefined ? "" : ` (at character ${from + 1})`;
   const text = `The filter term ${quotedExcerpt(term)} is invalid: ${reason}${position}.`;
   const error = new TailgateError(
     "FILTER_INVALID",
     suggestion === "" ? text : `${text} ${suggestion}`,
   );
-  if (from !== undefined && to !== undefined) problems.set(error, { from, to, reason, suggestion });
+  if (from !== undefined && to !== undefined)
+    problems.set(error, { from, to, reason, suggestion, isUnfinished });
   return error;
 }
 

@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { FilterNode } from "../../../src/wire/query/ast.ts";
 import { canonicalKey } from "../../../src/wire/query/nodes.ts";
-import { parseQuery } from "../../../src/wire/query/parse.ts";
+import { parseQuery, problemOfQuery } from "../../../src/wire/query/parse.ts";
 import { problemOf } from "../../../src/wire/query/problem.ts";
 import { TailgateError } from "tailgate";
 
@@ -159,4 +159,21 @@ test("any text is parsed, or rejected with a position, whatever its nesting", ()
     }
   });
   fc.assert(property, { numRuns: 1000 });
+});
+
+test.each([
+  ["a OR", true],
+  ["a OR OR b", false],
+  ["NOT ", true],
+  ["level:", true],
+  ["level: x", false],
+  ["f:>", true],
+  ["f:> x", false],
+  ["(a OR b", true],
+  ["f:(", true],
+  ['f:"a', true],
+  ["OR a", false],
+  ["level:LOUD", false],
+])("%s can become a filter by typing on: %s", (q, isUnfinished) => {
+  expect(problemOfQuery(q)?.isUnfinished).toBe(isUnfinished);
 });

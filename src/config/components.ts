@@ -21,7 +21,7 @@ import { describeFound, formatPath, type ConfigPath, type Problems } from "./pro
 import { GENERIC_SCHEMAS } from "./settings.ts";
 import { isMapping, validate, withoutUndefined, type Mapping } from "./validation.ts";
 import { posix } from "node:path";
-import { JOURNAL_PREFIX } from "../runtime/log-dir.ts";
+import { isJournalFile } from "../runtime/log-dir.ts";
 
 export interface Component<Definition> {
   /** The key in the configuration: `file`, `webhook/audit`. */
@@ -264,7 +264,7 @@ export function rejectSharedFiles(
 /** Returns the part of the gateway that owns a name or a folder above it, if any. */
 function findGatewayOwner(name: string, { definition }: ExporterComponent): string | undefined {
   const [first = ""] = posix.normalize(name).split("/", 1);
-  if (first.startsWith(JOURNAL_PREFIX)) return "the journal";
+  if (isJournalFile(first)) return "the journal";
   const folder = RESERVED_FOLDERS.get(first);
   return folder?.exporter === definition.name ? undefined : folder?.owner;
 }

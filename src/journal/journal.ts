@@ -5,6 +5,8 @@ import type { TrustedClock } from "./trusted-clock.ts";
 
 /** A journal that notifies its readers of new records. */
 export interface WatchedJournal extends HostJournal {
+  /** The sequence up to which records were moved to the history; undefined for an engine without one. */
+  readonly mergedUpTo?: number | undefined;
   /**
    * Calls the listener within each append, once its records can be read: it must be quick. Returns the function that
    * unsubscribes.

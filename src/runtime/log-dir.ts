@@ -16,8 +16,13 @@ import { access, lstat, mkdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { TailgateError, textOf } from "../wire/errors.ts";
 
-/** The prefix of the journal's files: journal.db, journal.lock and so on. */
-export const JOURNAL_PREFIX = "journal.";
+/** The prefixes of the journal's files: journal.db, journal.lock and so on, and history.db with its log. */
+const JOURNAL_PREFIXES = ["journal.", "history.db"];
+
+/** Whether a name in the log directory is that of a file of the journal. */
+export function isJournalFile(name: string): boolean {
+  return JOURNAL_PREFIXES.some((prefix) => name.startsWith(prefix));
+}
 
 /**
  * Returns the real path of a log directory that systemd has made for the service: with `DynamicUser=yes` its path is a
@@ -130,7 +135,7 @@ export function readJournalBytes(logDir: string): number | undefined {
   try {
     let bytes = 0;
     for (const name of readdirSync(logDir)) {
-      if (!name.startsWith(JOURNAL_PREFIX)) continue;
+      if (!isJournalFile(name)) continue;
       bytes += statSync(join(logDir, name), { throwIfNoEntry: false })?.size ?? 0;
     }
     return bytes;

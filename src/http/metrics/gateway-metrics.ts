@@ -87,6 +87,12 @@ export function gatewayMetrics(view: GatewayView): Metric[] {
       "Sequence of the oldest record in the journal, on disk or in memory; of the next record while it is empty.",
       () => view.oldestSequence ?? view.journal.oldest,
     ),
+    // Without a value for an engine without a history.
+    gauge(
+      "tailgate_journal_merged_sequence",
+      "Sequence up to which records were moved from journal.db to history.db, where they take up less space and are searched faster; with engine: sqlite.",
+      () => view.journal.mergedUpTo,
+    ),
     // Without a value while the log directory cannot be read.
     gauge(
       "tailgate_journal_bytes",

@@ -43,7 +43,8 @@ function addTexts(grams: GramSet, block: BlockView, loggers: readonly string[]):
   const isUnread = new Uint8Array(block.length);
   for (const index of block.exceptions) isUnread[index] = 1;
   for (const [index, info] of block.columns.entries()) {
-    if (info.length === 0) continue;
+    // Envelopes have no other numbers of the header than times, of which the filter has none.
+    if (info.length === 0 || info.place === "header") continue;
     const column = block.column(index);
     // The JSON of a structured body has more text than its values.
     if (isStructuredBody(info)) for (const record of column.records) isUnread[record] = 1;

@@ -78,9 +78,9 @@ function setBits(part: Uint8Array, hash: number): void {
   let place = mixed(hash);
   const step = mixed(place ^ 0x5bd1e995);
   for (let count = 0; count < HASHES; count++) {
-    const bit = Math.floor(place * scale);
+    const bit = Math.floor((place >>> 0) * scale);
     part[HEAD_BYTES + (bit >>> 3)]! |= 1 << (bit & 7);
-    place = (place + step) >>> 0;
+    place = (place + step) | 0;
   }
 }
 
@@ -96,9 +96,9 @@ export function mayHave(part: Uint8Array, { hash, needs }: RequiredGram): boolea
   let place = mixed(hash);
   const step = mixed(place ^ 0x5bd1e995);
   for (let count = 0; count < HASHES; count++) {
-    const bit = Math.floor(place * scale);
+    const bit = Math.floor((place >>> 0) * scale);
     if ((part[HEAD_BYTES + (bit >>> 3)]! & (1 << (bit & 7))) === 0) return false;
-    place = (place + step) >>> 0;
+    place = (place + step) | 0;
   }
   return true;
 }

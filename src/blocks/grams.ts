@@ -22,7 +22,7 @@
  * | days and hours, as in `2026-11-28T10`, as a whole run: the timestamp of each record has them | none, in no text |
  */
 
-import { fold, hasUnusualFolding } from "../wire/query/fold.ts";
+import { fold, FOLDED_BYTES, hasUnusualFolding } from "../wire/query/fold.ts";
 import type { JsonValue } from "../wire/envelope.ts";
 
 const WORD_BYTES = 4;
@@ -42,34 +42,30 @@ export interface RequiredGram {
   readonly needs: number;
 }
 
+/** What a byte is in a run, if it is no letter. Letters stand for themselves, in lower case. */
 const BREAK = 0;
-const LETTER = 1;
-const DIGIT = 2;
-const JOINER = 3;
+const DIGIT = 1;
+const JOINER = 2;
 /** A byte of text that has to be folded first. */
-const UNFOLDED = 4;
+const UNFOLDED = 3;
+const LETTER_MIN = 0x61;
 
 const SEPARATOR = 0xff;
 
-/** The classes of bytes of folded text, and of text as it came. */
-const FOLDED_CLASSES = classes(LETTER);
-const RAW_CLASSES = classes(UNFOLDED);
+/** What bytes are in folded text, and in text as it came. */
+const FOLDED_CLASSES = classes((byte) => byte);
+const RAW_CLASSES = classes(() => UNFOLDED);
 
-function classes(beyondAscii: number): Uint8Array {
+function classes(beyondAscii: (byte: number) => number): Uint8Array {
   return Uint8Array.from({ length: 256 }, (_, byte) => {
     if (byte === SEPARATOR) return BREAK;
-    if (byte >= 0x80) return beyondAscii;
+    if (byte >= 0x80) return beyondAscii(byte);
     const character = String.fromCharCode(byte);
-    if (/[A-Za-z]/.test(character)) return LETTER;
+    if (/[A-Za-z]/.test(character)) return FOLDED_BYTES[byte]!;
     if (/\d/.test(character)) return DIGIT;
     return /[-_]/.test(character) ? JOINER : BREAK;
   });
 }
-
-/** ASCII letters in lower case. */
-const FOLDED = Uint8Array.from({ length: 256 }, (_, byte) =>
-  byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte,
-);
 
 /** Integers from -999 999 to 9 999 999 have too few digits for a gram. */
 const SHORT_NUMBER_MIN = -1e6;
@@ -120,11 +116,15 @@ export class GramSet {
     return !this.#numbers.isFull;
   }
 
-  /** Returns the distinct grams. */
-  hashes(): Uint32Array {
+  /** Returns the grams; some of them may be there twice. */
+  hashes(): Int32Array {
     const texts = this.#texts.values();
-    if (!this.hasNumbers || this.#numbers.size === 0) return texts;
-    return Uint32Array.from(new Set([...texts, ...this.#numbers.values()]));
+    if (!this.hasNumbers) return texts;
+    const numbers = this.#numbers.values();
+    const hashes = new Int32Array(texts.length + numbers.length);
+    hashes.set(texts);
+    hashes.set(numbers, texts.length);
+    return hashes;
   }
 
   /** Adds texts in UTF-8, as they came; several are separated by the byte 0xFF. */
@@ -220,12 +220,12 @@ function isShort(value: number): boolean {
 export function gramsOf(text: string): RequiredGram[] {
   // A value that contains half of a character contains the rest of the text as well.
   const bytes = Buffer.from(text.replaceAll(/\p{Surrogate}/gu, " "));
-  const words = new HashSet(Infinity);
+  const words = new HashSet(SMALL_MAX);
   const grams: RequiredGram[] = [];
   forEachRun(bytes, (start, end) => {
     const needs = canBeInNumber(bytes, start, end) ? NEEDS_NUMBERS : 0;
-    const dense = new HashSet(Infinity);
-    const sparse = new HashSet(Infinity);
+    const dense = new HashSet(SMALL_MAX);
+    const sparse = new HashSet(SMALL_MAX);
     scanRun(bytes, start, end, DENSE_WINDOW, words, dense);
     scanRun(bytes, start, end, SPARSE_WINDOW, words, sparse);
     const isSparse = new Set(sparse.values());
@@ -273,11 +273,10 @@ function scan(
     let letters = 0;
     let word = 0;
     for (; runEnd < end; runEnd++) {
-      const byte = bytes[runEnd]!;
-      const kind = classOf[byte];
-      if (kind === LETTER) {
-        word = (word << 8) | FOLDED[byte]!;
-        if (++letters >= WORD_BYTES) set.add(mixed(word));
+      const kind = classOf[bytes[runEnd]!]!;
+      if (kind >= LETTER_MIN) {
+        word = (word << 8) | kind;
+        if (++letters >= WORD_BYTES) set.addWord(word);
         continue;
       }
       letters = 0;
@@ -305,17 +304,21 @@ function scanRun(
   let hasDigit = false;
   for (let position = start; position < end; position++) {
     const byte = bytes[position]!;
-    const kind = FOLDED_CLASSES[byte];
+    const kind = FOLDED_CLASSES[byte]!;
     if (kind === DIGIT) hasDigit = true;
-    letters = kind === LETTER ? letters + 1 : 0;
+    letters = kind >= LETTER_MIN ? letters + 1 : 0;
     word = (word << 8) | byte;
-    if (letters >= WORD_BYTES) words.add(mixed(word));
+    if (letters >= WORD_BYTES) words.addWord(word);
   }
   if (hasDigit) addMinimizers(bytes, start, end, window, ids);
 }
 
+/** The number of grams of a text that is searched for, at most: it has so many bytes. */
+const SMALL_MAX = 1 << 14;
+const RECENT_BITS = 12;
+
 /** The hashes of the last pieces of a run. */
-const recent = new Uint32Array(16);
+const recent = new Int32Array(16);
 
 function addMinimizers(
   bytes: Uint8Array,
@@ -325,38 +328,59 @@ function addMinimizers(
   set: HashSet,
 ): void {
   if (end - start < ID_BYTES + window - 1 || canBeInTime(bytes, start, end)) return;
+  if (window === DENSE_WINDOW) addDense(bytes, start, end, set);
+  else addSparse(bytes, start, end, set);
+}
+
+function addDense(bytes: Uint8Array, start: number, end: number, set: HashSet): void {
   // The last six bytes: four and the two before them.
   let low = 0;
   let high = 0;
-  let least = 0;
-  let leastAt = -1;
-  let added = -1;
+  // The last hashes.
+  let first = 0;
+  let second = 0;
+  let added = 0;
+  let position = start;
+  for (const firstPiece = start + ID_BYTES - 1; position < firstPiece; position++) {
+    high = (high << 8) | (low >>> 24);
+    low = (low << 8) | FOLDED_BYTES[bytes[position]!]!;
+  }
+  for (const firstWindow = position + DENSE_WINDOW - 1; position < end; position++) {
+    high = ((high << 8) | (low >>> 24)) & 0xffff;
+    low = (low << 8) | FOLDED_BYTES[bytes[position]!]!;
+    const third = hashOfPiece(low, high);
+    if (position >= firstWindow) {
+      const least = Math.min(first, second, third);
+      if (least !== added) {
+        set.add(least);
+        added = least;
+      }
+    }
+    first = second;
+    second = third;
+  }
+}
+
+function hashOfPiece(low: number, high: number): number {
+  return mixed(Math.imul(low, 0x9e3779b1) ^ Math.imul(high + 1, 0x85ebca6b));
+}
+
+/** Does the same as {@link addDense} with the sparse window. */
+function addSparse(bytes: Uint8Array, start: number, end: number, set: HashSet): void {
+  let low = 0;
+  let high = 0;
   for (let position = start; position < end; position++) {
     high = ((high << 8) | (low >>> 24)) & 0xffff;
-    low = (low << 8) | FOLDED[bytes[position]!]!;
+    low = (low << 8) | FOLDED_BYTES[bytes[position]!]!;
     const piece = position - start - (ID_BYTES - 1);
     if (piece < 0) continue;
-    const hash = mixed(Math.imul(low, 0x9e3779b1) ^ Math.imul(high + 1, 0x85ebca6b));
-    recent[piece & 15] = hash;
-    if (leastAt > piece - window && leastAt >= 0) {
-      if (hash < least) {
-        least = hash;
-        leastAt = piece;
-      }
-    } else {
-      leastAt = Math.max(0, piece - window + 1);
-      least = recent[leastAt & 15]!;
-      for (let index = leastAt + 1; index <= piece; index++) {
-        if (recent[index & 15]! < least) {
-          least = recent[index & 15]!;
-          leastAt = index;
-        }
-      }
+    recent[piece & 15] = hashOfPiece(low, high);
+    if (piece < SPARSE_WINDOW - 1) continue;
+    let least = recent[piece & 15]!;
+    for (let back = 1; back < SPARSE_WINDOW; back++) {
+      least = Math.min(least, recent[(piece - back) & 15]!);
     }
-    if (piece >= window - 1 && leastAt !== added) {
-      set.add(least);
-      added = leastAt;
-    }
+    set.add(least);
   }
 }
 
@@ -376,14 +400,14 @@ function canBeInTime(bytes: Uint8Array, start: number, end: number): boolean {
 
 function isAs(expected: string, byte: number): boolean {
   if (expected === "0") return byte >= 0x30 && byte <= 0x39;
-  return FOLDED[byte] === expected.charCodeAt(0);
+  return FOLDED_BYTES[byte] === expected.charCodeAt(0);
 }
 
-/** Returns the hash of a number of 32 bits, of which each bit depends on all of the number's; never 0. */
+/** Returns the hash of a number of 32 bits, of which each bit depends on all of the number's: 32 bits with a sign, never 0. */
 export function mixed(value: number): number {
   let hash = Math.imul(value ^ (value >>> 15), 0x2c1b3c6d);
   hash = Math.imul(hash ^ (hash >>> 12), 0x297a2d39);
-  return (hash ^ (hash >>> 15)) >>> 0 || 1;
+  return hash ^ (hash >>> 15) || 1;
 }
 
 /** A set of hashes, with open addressing. */
@@ -392,10 +416,21 @@ class HashSet {
   isFull = false;
   readonly #max: number;
   /** 0 is free. */
-  #slots = new Uint32Array(1 << 6);
+  #slots: Int32Array;
+  /** Words that were added lately, by a part of their hash: most occur again soon. */
+  readonly #recentWords = new Int32Array(1 << RECENT_BITS);
 
   constructor(max: number) {
     this.#max = max;
+    this.#slots = new Int32Array(max > SMALL_MAX ? 1 << 15 : 1 << 7);
+  }
+
+  /** Adds the gram of four bytes. */
+  addWord(word: number): void {
+    const place = Math.imul(word, 0x9e3779b1) >>> (32 - RECENT_BITS);
+    if (this.#recentWords[place] === word) return;
+    this.#recentWords[place] = word;
+    this.add(mixed(word));
   }
 
   add(hash: number): void {
@@ -414,21 +449,26 @@ class HashSet {
     }
     slots[at] = hash;
     this.size++;
-    if (2 * this.size > slots.length) this.#grow();
+    if (4 * this.size > 3 * slots.length) this.#grow();
   }
 
-  values(): Uint32Array {
-    return this.#slots.filter((hash) => hash !== 0);
+  values(): Int32Array {
+    const values = new Int32Array(this.size);
+    let size = 0;
+    for (const hash of this.#slots) if (hash !== 0) values[size++] = hash;
+    return values;
   }
 
   #grow(): void {
-    const values = this.values();
-    this.#slots = new Uint32Array(4 * this.#slots.length);
-    const mask = this.#slots.length - 1;
-    for (const hash of values) {
+    const before = this.#slots;
+    const slots = new Int32Array(2 * before.length);
+    const mask = slots.length - 1;
+    for (const hash of before) {
+      if (hash === 0) continue;
       let at = hash & mask;
-      while (this.#slots[at] !== 0) at = (at + 1) & mask;
-      this.#slots[at] = hash;
+      while (slots[at] !== 0) at = (at + 1) & mask;
+      slots[at] = hash;
     }
+    this.#slots = slots;
   }
 }

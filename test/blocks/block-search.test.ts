@@ -2,65 +2,80 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { MessagePatterns } from "../../src/blocks/patterns.ts";
 import { BlockSearch } from "../../src/blocks/search/block-search.ts";
-import { exactFilter } from "../../src/blocks/search/exact.ts";
 import { FieldPath, fieldValues } from "../../src/filter/fields.ts";
 import type { JsonValue } from "../../src/wire/envelope.ts";
 import type { FilterNode } from "../../src/wire/query/ast.ts";
-import { parseQuery } from "../../src/wire/query/parse.ts";
 import { alikeRequest, jsonRequest } from "../encode/generated-request.ts";
+import { filterNode, samplesOf } from "../filter/arbitraries.ts";
+import { referenceMatches, type ReferenceRecord } from "../filter/reference.ts";
 import { memoryView, type MemoryView } from "./memory-view.ts";
 
 /** More of them find more: `SEARCH_RUNS=5000`. */
-const RUNS = Number(process.env["SEARCH_RUNS"] ?? 150);
+const RUNS = Number(process.env["SEARCH_RUNS"] ?? 60);
 
 const WHOLE = { from: 0, to: Infinity, sinceMicros: undefined, untilMicros: undefined };
 
-/** Names and texts that occur in generated records, and some that do not. */
-const name = fc.constantFrom(
-  ...["a", "b", "é", "err", "err.code", "exception.message", "exception.type", "service"],
-  ...["trace_id", "span_id", "message", "module", "function", "line", "timestamp", "extra_level"],
-  ...["extra_id", "extra_extra_level", "event_name", "event.name", "severity_text", "logger.name"],
-  ...["name", "label", "id", "level", "a.b", "a.a", "a.0", "resource.service.name", "x"],
-);
-const word = fc.oneof(
-  fc.constantFrom("a", "server", "0", "1", "true", "null", "nul", "2025-10", "é", "orchestrator"),
-  fc.constantFrom("NaN", "INFO", "ab", "{", "[", "12", "type", "stack", "142", "spawn"),
-  fc.string({ minLength: 1, maxLength: 3 }),
-);
-const term = fc.oneof(
-  word.map((text) => JSON.stringify(text)),
-  fc.tuple(name, word).map(([field, text]) => `${field}:${JSON.stringify(text)}`),
-  fc.tuple(name, word).map(([field, text]) => `${field}:=${JSON.stringify(text)}`),
-  name.map((field) => `${field}:*`),
-  fc.tuple(name, fc.integer({ min: -2, max: 200 })).map(([field, n]) => `${field}:>${n}`),
-  fc.constantFrom("level:WARNING", "level:=INFO", "logger:orchestrator", "type:system"),
-);
-const query = fc
-  .array(fc.tuple(fc.constantFrom("", "", "-"), term, fc.constantFrom(" ", " OR ")), {
-    minLength: 1,
-    maxLength: 3,
-  })
-  .map((terms) =>
-    terms
-      .map(([minus, text, then], at) => minus + text + (at < terms.length - 1 ? then : ""))
-      .join(""),
-  );
+/** Names that are shown in envelopes in another way than attributes are. */
+const NAMES = [
+  ...["err", "err.code", "exception.message", "exception.type", "service", "trace_id", "span_id"],
+  ...["module", "function", "line", "timestamp", "extra_level", "extra_id", "extra_extra_level"],
+  ...["event_name", "event.name", "severity_text", "logger.name", "name", "label", "id", "a.b"],
+  ...["a.0", "a", "b", "é", "resource.service.name", "resource.a", "scope.a", "x"],
+];
+const TEXTS = [
+  "orchestrator",
+  "NaN",
+  "true",
+  "null",
+  "2025-10",
+  "INFO",
+  "142",
+  "spawn",
+  "{}",
+  "[]",
+];
 
-function nodesOf(texts: readonly string[]): FilterNode[] {
-  return texts.flatMap((text) => {
-    try {
-      return [parseQuery(text)];
-    } catch {
-      return [];
-    }
+interface SearchCase {
+  readonly view: MemoryView;
+  readonly nodes: readonly FilterNode[];
+}
+
+const options = fc.record({
+  type: fc.constantFrom("system_log" as const, "system_log" as const, "audit_log" as const),
+  resourceMembers: fc.subarray(["service.name", "a", "b"]),
+  hasCodes: fc.boolean().map((has) => () => has),
+});
+
+/** Blocks with filters of the whole grammar, many of which match some of their records. */
+const searchCase: fc.Arbitrary<SearchCase> = fc
+  .tuple(fc.oneof(jsonRequest, alikeRequest), options)
+  .map(([request, given]) => memoryView(request, given))
+  .filter((view) => view !== undefined)
+  .chain((view) => {
+    const { names, texts, loggers } = samplesOf(recordsOf(view));
+    const samples = { names: [...names, ...NAMES], texts: [...texts, ...TEXTS], loggers };
+    return fc.record({
+      view: fc.constant(view),
+      nodes: fc.array(filterNode(samples), { maxLength: 2 }),
+    });
+  });
+
+function recordsOf(view: MemoryView): ReferenceRecord[] {
+  return Array.from({ length: view.length }, (_, index) => {
+    const batch = view.batch(index);
+    return {
+      envelope: batch.envelope(0),
+      logger: batch.logger(0),
+      resource: batch.resourceAttributes(0),
+      scope: batch.scopeAttributes(0),
+    };
   });
 }
 
 /** Returns the records that match by their envelopes. */
-function matchesByEnvelope(view: MemoryView, nodes: readonly FilterNode[]): number[] {
-  const filters = nodes.map((node) => exactFilter(node));
-  return Array.from({ length: view.length }, (_, index) => index).filter((index) =>
-    filters.every((isMatch) => isMatch(view.batch(index), 0)),
+function matchesByEnvelope({ view, nodes }: SearchCase): number[] {
+  return recordsOf(view).flatMap((record, index) =>
+    nodes.every((node) => referenceMatches(node, record)) ? [index] : [],
   );
 }
 
@@ -97,56 +112,47 @@ describe("BlockSearch", () => {
   it("finds the records whose envelopes match", () => {
     fc.assert(
       fc.property(
-        fc.oneof(jsonRequest, alikeRequest),
-        fc.array(query, { minLength: 1, maxLength: 2 }),
-        fc.boolean(),
-        fc.constantFrom("system_log" as const, "audit_log" as const),
-        fc.subarray(["service.name", "a", "b"]),
-        (request, queries, hasCodes, type, resourceMembers) => {
-          const nodes = nodesOf(queries);
-          const view = memoryView(request, { type, resourceMembers, hasCodes: () => hasCodes });
-          if (!view) return;
+        searchCase,
+        fc.constantFrom("asc" as const, "desc" as const),
+        fc.nat(4),
+        (given, order, limit) => {
+          const { view, nodes } = given;
+          const matches = matchesByEnvelope(given);
           const search = new BlockSearch({ ...WHOLE, filters: nodes });
-          expect([...search.find(view, "asc")]).toEqual(matchesByEnvelope(view, nodes));
+          expect([...search.find(view, order)]).toEqual(matches);
+          expect([...search.find(view, order, limit)]).toEqual(
+            order === "asc"
+              ? matches.slice(0, limit)
+              : matches.slice(matches.length - Math.min(limit, matches.length)),
+          );
         },
       ),
       { numRuns: RUNS },
     );
   });
 
-  it("counts matches by minute and level, and the values of fields", () => {
+  it("counts matches by minute and level, the values of fields, and messages", () => {
     fc.assert(
-      fc.property(
-        alikeRequest,
-        fc.option(query),
-        fc.boolean(),
-        fc.constantFrom("system_log" as const, "audit_log" as const),
-        fc.uniqueArray(name, { maxLength: 3 }),
-        (request, text, hasCodes, type, fields) => {
-          const nodes = nodesOf(text === null ? [] : [text]);
-          const view = memoryView(request, { type, hasCodes: () => hasCodes });
-          if (!view) return;
-          const matches = matchesByEnvelope(view, nodes);
-          const counted = new BlockSearch({ ...WHOLE, filters: nodes }).count(view, {
-            fields,
-            valuesMax: Infinity,
-          });
-          const patterns = new MessagePatterns();
-          new BlockSearch({ ...WHOLE, filters: nodes }).addPatterns(view, patterns);
-          const groups = patterns.top(Infinity);
-          expect(groups.reduce((sum, { count }) => sum + count, 0)).toBe(matches.length);
-          // Which messages are in a group may depend on their order, but each example is one.
-          for (const { example, sequence } of groups) {
-            const index = view.sequences.indexOf(sequence);
-            expect(example).toBe(view.batch(index).envelope(0).data.message);
-          }
-          expect(counted.matches).toBe(matches.length);
-          expect(counted.minutes).toEqual(minutesByEnvelope(view, matches));
-          for (const field of fields) {
-            expect(new Map(counted.values[field])).toEqual(valuesByEnvelope(view, matches, field));
-          }
-        },
-      ),
+      fc.property(searchCase, fc.subarray(NAMES, { maxLength: 3 }), (given, fields) => {
+        const { view, nodes } = given;
+        const matches = matchesByEnvelope(given);
+        const search = new BlockSearch({ ...WHOLE, filters: nodes });
+        const counted = search.count(view, { fields, valuesMax: Infinity });
+        expect(counted.matches).toBe(matches.length);
+        expect(counted.minutes).toEqual(minutesByEnvelope(view, matches));
+        for (const field of fields) {
+          expect(new Map(counted.values[field])).toEqual(valuesByEnvelope(view, matches, field));
+        }
+        const patterns = new MessagePatterns();
+        search.addPatterns(view, patterns);
+        const groups = patterns.top(Infinity);
+        expect(groups.reduce((sum, { count }) => sum + count, 0)).toBe(matches.length);
+        // Which messages are in a group may depend on their order, but each example is one.
+        for (const { example, sequence } of groups) {
+          const index = view.sequences.indexOf(sequence);
+          expect(example).toBe(view.batch(index).envelope(0).data.message);
+        }
+      }),
       { numRuns: RUNS },
     );
   });

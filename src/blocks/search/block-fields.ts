@@ -17,10 +17,10 @@ import {
 import { EVENT_NAME_ATTRIBUTE, meaningfulEventName } from "../../envelope/encoder.ts";
 import { DEFAULT_LOGGER_NAMES, rankOfText } from "../../envelope/prefix.ts";
 import { isoOfMicros } from "./iso-times.ts";
-import { LEVELS } from "../../wire/envelope.ts";
+import { LEVELS, type JsonValue } from "../../wire/envelope.ts";
 import type { BlockView, Column, ColumnInfo, ColumnPlace } from "../block-view.ts";
 import { RecordSet } from "./record-set.ts";
-import { resourcesOf, scopeNamesOf, type Member } from "./shared-parts.ts";
+import { resourcesOf, scopeNamesOf } from "./shared-parts.ts";
 import {
   columnSource,
   derivedSource,
@@ -43,10 +43,12 @@ export interface Sources {
 
 /** Where the values of a field are. */
 export interface FieldSources extends Sources {
-  /** Records of which the field surely is a list or a map that is not empty. */
+  /** Records of which the field surely has a list or a map. */
   readonly containers: RecordSet;
-  /** Records of which the field may be a list or a map: its JSON is in no source. */
-  readonly mayBeJson: RecordSet;
+  /** Records of which the field may have a list, whose JSON is in no source. */
+  readonly lists: RecordSet;
+  /** The same of maps. */
+  readonly maps: RecordSet;
 }
 
 /** An attribute's column. */
@@ -69,8 +71,8 @@ const METADATA = "metadata";
 const SHORTENED = ["metadata.", "metadata.details."];
 /** Members that a map `err` may become. */
 const EXCEPTION_PREFIX = "exception.";
-/** An element or the length of a list, which fields of old filters may lead to. */
-const LIST_INDEX = /\.(?:\d+|length)(?:\.|$)/;
+/** The index of an element of a list. */
+const LIST_INDEX = /\.\d+(?:\.|$)/;
 
 export class BlockFields {
   /** Records that no column has values of. */
@@ -136,7 +138,8 @@ export class BlockFields {
         unsure: this.#none(),
         unknown,
         containers: this.#none(),
-        mayBeJson: this.#none(),
+        lists: this.#none(),
+        maps: this.#none(),
       };
     }
     const found = this.#attributeSources(name, unknown);
@@ -203,8 +206,10 @@ export class BlockFields {
     for (const key of keys) {
       const before = told.copy().union(untold);
       for (const { index, info } of this.#attributes.filter((column) => column.key === key)) {
-        if (info.isListed || info.path.length > 1 || isEmptyKind(info)) {
-          if (keys === LINE_ATTRIBUTES) untold.addAll(this.#column(index).records);
+        const isLine = keys === LINE_ATTRIBUTES;
+        const isScalar = !info.isListed && info.path.length === 1 && !isEmptyKind(info);
+        if (!isScalar || (isLine ? info.kind === "bytes" : info.kind !== "text")) {
+          if (isLine) untold.addAll(this.#column(index).records);
           continue;
         }
         const source = derivedSource(this.#column(index), (value) => derive(value, key));
@@ -302,8 +307,8 @@ export class BlockFields {
   /** The values of an attribute of the resource that envelopes show, at a path that starts with a dot, or with "" all of them. */
   #memberOf(name: string, path: string, unknown: RecordSet): Source[] {
     const { of } = this.#view.resources;
-    const members: readonly (Member | undefined)[] = resourcesOf(this.#view).map(({ attributes }) =>
-      attributes.get(name),
+    const members: readonly (JsonValue | undefined)[] = resourcesOf(this.#view).map(
+      ({ attributes }) => attributes.get(name),
     );
     const hidden = this.#covered(name).union(this.unread);
     const isComplex = members.map((member) => typeof member === "object" && member !== null);
@@ -337,7 +342,8 @@ export class BlockFields {
   #attributeSources(name: string, unknown: RecordSet): FieldSources {
     const sources: Source[] = [];
     const containers = this.#none();
-    const mayBeJson = this.#none();
+    const lists = this.#none();
+    const maps = this.#none();
     const unsure = this.#none();
     const byPath = new Map<string, RecordSet>();
     for (const attribute of this.#attributes) {
@@ -353,10 +359,15 @@ export class BlockFields {
       if (isWhole && !isEmptyKind(info)) {
         addInexact(column, unknown);
         sources.push(columnSource(column, this.#isUsual));
-        if (info.isListed) mayBeJson.addAll(column.records);
+        if (info.isListed) {
+          lists.addAll(column.records);
+          // The list exists, but null may also be a member of a map in a list.
+          if (info.kind === "null") unknown.addAll(column.records);
+        }
       } else {
         containers.addAll(column.records);
-        mayBeJson.addAll(column.records);
+        if (info.isListed || info.kind === "emptyList") lists.addAll(column.records);
+        if (!isWhole || info.kind === "emptyMap") maps.addAll(column.records);
       }
       const path = JSON.stringify(info.path.slice(0, depth));
       let ofPath = byPath.get(path);
@@ -365,7 +376,7 @@ export class BlockFields {
     }
     addShared([...byPath.values()], unsure);
     if (NAMING_ATTRIBUTES.has(name)) unsure.union(this.#nameless());
-    return { sources, unsure, unknown, containers, mayBeJson };
+    return { sources, unsure, unknown, containers, lists, maps };
   }
 
   /** Returns the name of an attribute's column in envelopes; undefined if only the envelope tells. */

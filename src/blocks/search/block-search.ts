@@ -59,7 +59,7 @@ export class BlockSearch {
     const evaluator = new NodeEvaluator(view, this.#matchers);
     const indexes = this.#matches(view, evaluator, order, limit).indexes();
     if (indexes.length <= limit) return indexes;
-    return order === "asc" ? indexes.slice(0, limit) : indexes.slice(-limit);
+    return order === "asc" ? indexes.slice(0, limit) : indexes.slice(indexes.length - limit);
   }
 
   /** Counts the records that match, and of each field at most `valuesMax` values. */

@@ -2,18 +2,14 @@
 
 import { isSameOrChild } from "../../wire/envelope.ts";
 import type { FieldNode, FilterNode, LoggerNode } from "../../wire/query/ast.ts";
-import { FieldPath, valuesAtPath } from "../../filter/fields.ts";
+import { compileNode } from "../../filter/compile.ts";
+import type { RecordFields } from "../../filter/records.ts";
+import { wildcardTest } from "../../filter/text-search.ts";
 import type { BlockView } from "../block-view.ts";
 import { BlockFields, type Sources } from "./block-fields.ts";
 import { bothOf, eitherOf, known, negated, RecordSet, type Verdict } from "./record-set.ts";
-import { resourcesOf } from "./shared-parts.ts";
-import {
-  fieldMatcher,
-  isWildcardMatch,
-  matchesJson,
-  textMatcher,
-  type ValueMatcher,
-} from "./value-matcher.ts";
+import { resourceFieldsOf, scopeFieldsOf } from "./shared-parts.ts";
+import { fieldMatcher, textMatcher, type ValueMatcher } from "./value-matcher.ts";
 
 /** The matchers of a search's nodes, made once for all blocks. */
 export class Matchers {
@@ -41,6 +37,7 @@ export class Matchers {
 }
 
 const RESOURCE_PREFIX = "resource.";
+const SCOPE_PREFIX = "scope.";
 
 export class NodeEvaluator {
   readonly fields: BlockFields;
@@ -100,7 +97,7 @@ export class NodeEvaluator {
   }
 
   #logger({ test }: LoggerNode): Verdict {
-    const isWanted = this.#view.directory.loggers.map((name) => isLoggerMatch(name, test));
+    const isWanted = this.#view.directory.loggers.map(loggerTest(test));
     return known(this.#selected(this.#view.loggers, (logger) => isWanted[logger]!));
   }
 
@@ -131,11 +128,14 @@ export class NodeEvaluator {
     const sources = this.fields.field(node.name);
     let verdict = this.#found(sources, matcher, within);
     if (matcher.isExistence) verdict = eitherOf(verdict, known(sources.containers));
-    else if (matcher.may.json && !sources.mayBeJson.isEmpty) {
-      verdict = { ...verdict, perhaps: verdict.perhaps.copy().union(sources.mayBeJson) };
+    else {
+      if (matcher.may.list) verdict = orPerhaps(verdict, sources.lists);
+      if (matcher.may.map) verdict = orPerhaps(verdict, sources.maps);
     }
     if (node.name.startsWith(RESOURCE_PREFIX)) {
-      verdict = eitherOf(verdict, this.#resource(node.name.slice(RESOURCE_PREFIX.length), matcher));
+      verdict = eitherOf(verdict, this.#shared(node, this.#view.resources.of, resourceFieldsOf));
+    } else if (node.name.startsWith(SCOPE_PREFIX)) {
+      verdict = eitherOf(verdict, this.#shared(node, this.#view.scopes.of, scopeFieldsOf));
     }
     const text = this.#matchers.text(node);
     if (text === undefined) return verdict;
@@ -143,13 +143,15 @@ export class NodeEvaluator {
     return rest.isEmpty ? verdict : eitherOf(verdict, this.#text(text, rest));
   }
 
-  #resource(name: string, matcher: ValueMatcher): Verdict {
-    const path = new FieldPath(name);
-    const isWanted = resourcesOf(this.#view).map(({ attributes }) => {
-      const values = valuesAtPath(Object.fromEntries(attributes), path);
-      return values.some((value) => matchesJson(matcher, value));
-    });
-    return known(this.#selected(this.#view.resources.of, (resource) => isWanted[resource]!));
+  /** Evaluates a field of what records share, of records that have nothing else. */
+  #shared(
+    { name, test }: FieldNode,
+    of: ArrayLike<number>,
+    fieldsOf: (view: BlockView) => readonly RecordFields[],
+  ): Verdict {
+    const { matches } = compileNode({ kind: "field", name, test });
+    const isWanted = fieldsOf(this.#view).map((fields) => matches(fields, 0));
+    return known(this.#selected(of, (part) => isWanted[part]!));
   }
 
   #all(): RecordSet {
@@ -161,10 +163,14 @@ export class NodeEvaluator {
   }
 }
 
-export function isLoggerMatch(name: string, test: LoggerNode["test"]): boolean {
-  return test.kind === "family"
-    ? isSameOrChild(name, test.name)
-    : isWildcardMatch(name, test.parts);
+function loggerTest(test: LoggerNode["test"]): (name: string) => boolean {
+  if (test.kind === "family") return (name) => isSameOrChild(name, test.name);
+  return wildcardTest(test.parts);
+}
+
+function orPerhaps(verdict: Verdict, records: RecordSet): Verdict {
+  if (records.isEmpty) return verdict;
+  return { surely: verdict.surely, perhaps: verdict.perhaps.copy().union(records) };
 }
 
 /** What nodes cost, the cheapest first. */

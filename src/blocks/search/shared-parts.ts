@@ -1,23 +1,21 @@
 /** What records share: their resources and scopes, decoded once for each block. */
 
-import { jsonAttributes } from "../../envelope/json-attributes.ts";
-import { decodeOtlpProtobuf } from "../../otlp/decode.ts";
+import { ProtobufOrigin } from "../../batch/origin.ts";
+import type { JsonAttributes } from "../../envelope/json-attributes.ts";
+import type { RecordFields } from "../../filter/records.ts";
 import { buildRequest } from "../../otlp/encode.ts";
-import type { LogRecord } from "../../plugin/index.ts";
 import type { JsonValue } from "../../wire/envelope.ts";
 import type { BlockView } from "../block-view.ts";
 
-/** A value of an attribute, as in envelopes. */
-export type Member = JsonValue;
-
 export interface SharedResource {
-  readonly attributes: ReadonlyMap<string, Member>;
+  /** With values as in envelopes. */
+  readonly attributes: ReadonlyMap<string, JsonValue>;
   /** The name of its service; "" if it has none. */
   readonly service: string;
 }
 
 const resources = new WeakMap<object, readonly SharedResource[]>();
-const scopes = new WeakMap<BlockView, readonly LogRecord["scope"][]>();
+const scopes = new WeakMap<object, readonly JsonAttributes[]>();
 
 const NOTHING = new Uint8Array();
 
@@ -25,48 +23,61 @@ const NOTHING = new Uint8Array();
 export function resourcesOf(view: Pick<BlockView, "resources">): readonly SharedResource[] {
   let known = resources.get(view);
   if (!known) {
-    const { distinct } = view.resources;
-    known = recordsWith(distinct.length, (index) => [distinct[index]!, NOTHING]).map(
-      ({ resource }) => {
-        const attributes = resource?.attributes ?? new Map<string, never>();
-        const service = attributes.get("service.name");
-        return {
-          attributes: new Map(Object.entries(jsonAttributes(attributes))),
-          service: typeof service === "string" ? service : "",
-        };
-      },
-    );
+    known = view.resources.distinct.map((resource) => {
+      const origin = originWith(resource, NOTHING);
+      const service = origin.record(0).resource?.attributes.get("service.name");
+      return {
+        attributes: new Map(Object.entries(origin.resourceAttributes(0))),
+        service: typeof service === "string" ? service : "",
+      };
+    });
     resources.set(view, known);
   }
   return known;
 }
 
-/** Returns the names of the distinct scopes of a block. */
-export function scopeNamesOf(view: BlockView): readonly string[] {
-  return scopesOf(view).map(({ name }) => name);
-}
-
-/** Returns the distinct scopes of a block. */
-export function scopesOf(view: BlockView): readonly LogRecord["scope"][] {
+/** Returns the distinct scopes of a block: their names, versions and attributes. */
+function scopesOf(view: Pick<BlockView, "scopes">): readonly JsonAttributes[] {
   let known = scopes.get(view);
   if (!known) {
-    const { distinct } = view.scopes;
-    known = recordsWith(distinct.length, (index) => [NOTHING, distinct[index]!]).map(
-      ({ scope }) => scope,
-    );
+    known = view.scopes.distinct.map((scope) => originWith(NOTHING, scope).scopeAttributes(0));
     scopes.set(view, known);
   }
   return known;
 }
 
-/** Returns records that have nothing but a resource and a scope. */
-function recordsWith(
-  length: number,
-  partsAt: (index: number) => readonly [resource: Uint8Array, scope: Uint8Array],
-): LogRecord[] {
-  return Array.from({ length }, (_, index) => {
-    const [resource, scope] = partsAt(index);
-    const request = buildRequest(1, () => ({ resource, scope, record: NOTHING }));
-    return decodeOtlpProtobuf(request)[0]!;
+/** Returns the names of the distinct scopes of a block. */
+export function scopeNamesOf(view: Pick<BlockView, "scopes">): readonly string[] {
+  return view.scopes.distinct.map((scope) => originWith(NOTHING, scope).record(0).scope.name);
+}
+
+/** Returns records with the distinct resources of a block and nothing else. */
+export function resourceFieldsOf(view: BlockView): RecordFields[] {
+  return resourcesOf(view).map(({ attributes }) => {
+    const own = Object.fromEntries(attributes);
+    return { ...emptyRecord(view), resourceAttributes: () => own };
   });
+}
+
+/** Returns records with the distinct scopes of a block and nothing else. */
+export function scopeFieldsOf(view: BlockView): RecordFields[] {
+  return scopesOf(view).map((own) => ({ ...emptyRecord(view), scopeAttributes: () => own }));
+}
+
+function emptyRecord({ type }: BlockView): RecordFields {
+  const envelope = { type, data: {} } as unknown as ReturnType<RecordFields["envelope"]>;
+  return {
+    type: () => type,
+    level: () => "INFO",
+    logger: () => "",
+    envelope: () => envelope,
+  };
+}
+
+/** Returns a record that has nothing but a resource and a scope. */
+function originWith(resource: Uint8Array, scope: Uint8Array): ProtobufOrigin {
+  return new ProtobufOrigin(
+    buildRequest(1, () => ({ resource, scope, record: NOTHING })),
+    1,
+  );
 }

@@ -58,8 +58,8 @@ export interface CountOptions {
 export interface HistoryCounts extends BlockRange {
   readonly gaps: readonly Gap[];
   readonly matches: number;
-  /** Minutes since 1970, ascending, each followed by the counts by rank. */
-  readonly minutes: readonly (readonly number[])[];
+  /** The starts of periods in milliseconds since 1970, each followed by the counts by rank. */
+  readonly times: readonly (readonly number[])[];
   /** By field, the values with their counts. */
   readonly values: Readonly<Record<string, readonly (readonly [value: string, count: number])[]>>;
 }
@@ -72,8 +72,8 @@ export interface History {
   read(query: HistoryQuery): Promise<HistoryPage>;
   /**
    * Yields what matches, part by part, each as soon as it and all before it are searched; the ranges of the parts cover the
-   * search's range without gaps. Stop iterating to end the search. At most `limit` matches are returned; the last part's
-   * range then ends with the last of them.
+   * search's range without gaps. Stop iterating to end the search. The part that reaches `limit` matches is the last one; it
+   * may have some more.
    */
   find(search: HistorySearch, limit: number, signal: AbortSignal): AsyncIterable<HistoryMatches>;
   /** Yields counts in the same way. */

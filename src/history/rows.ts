@@ -113,6 +113,10 @@ export class HistoryRows {
     }
   }
 
+  has(id: number): boolean {
+    return this.#statements.has.get(id) !== undefined;
+  }
+
   /** @throws DamagedChunkError */
   chunk(block: number, index: number): Uint8Array<ArrayBuffer> {
     const id = CHUNKS_MAX * block + index;
@@ -199,6 +203,7 @@ function prepare(db: DatabaseSync) {
     block: db.prepare(`SELECT block.${place}, type, records, appended_min AS appendedMin,
       appended_max AS appendedMax, levels, text AS rules, stored, crc, directory
       FROM block JOIN rules ON rules.id = block.rules WHERE block.id = ?`),
+    has: db.prepare("SELECT 1 FROM block WHERE id = ?"),
     chunk: db.prepare("SELECT crc, bytes FROM chunk WHERE id = ?"),
     filter: db.prepare("SELECT crc, bytes FROM filter WHERE part = ? AND block = ?"),
     gaps: db.prepare("SELECT first, last FROM gap WHERE type = ? AND last >= ? AND first <= ?"),

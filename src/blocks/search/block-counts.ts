@@ -11,24 +11,27 @@ import type { ValueList } from "./sources.ts";
 
 export interface BlockCounts {
   readonly matches: number;
-  /** Minutes since 1970, ascending, each followed by the counts by rank. */
+  /** Minutes since 1970, or the periods that were asked for, ascending, each followed by the counts by rank. */
   readonly minutes: readonly (readonly number[])[];
   /** By field, the most frequent values with their counts; of a list, each element counts. */
   readonly values: Readonly<Record<string, readonly (readonly [value: string, count: number])[]>>;
 }
 
-const MINUTE_MICROS = 60_000_000;
-
 /** So many envelopes are read at a time. */
 const READ_MAX = 512;
 
-/** Counts records by the minutes of their times and by their levels. */
-export function countMinutes({ times, ranks }: BlockView, records: Uint16Array): number[][] {
+/** Counts records by the minutes of their times, or by other periods, and by their levels. */
+export function countMinutes(
+  { times, ranks }: BlockView,
+  records: Uint16Array,
+  periodMs = 60_000,
+): number[][] {
+  const periodMicros = 1000 * periodMs;
   const minutes = new Map<number, number[]>();
   let minute = NaN;
   let counts: number[] = [];
   for (const index of records) {
-    const next = Math.floor(times[index]! / MINUTE_MICROS);
+    const next = Math.floor(times[index]! / periodMicros);
     if (next !== minute) {
       minute = next;
       counts = minutes.get(minute) ?? LEVELS.map(() => 0);

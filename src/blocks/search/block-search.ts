@@ -27,6 +27,8 @@ export interface BlockCountOptions {
   /** The names of fields whose values are counted. */
   readonly fields: readonly string[];
   readonly valuesMax: number;
+  /** Records are counted by periods of this length, by default a minute. */
+  readonly periodMs?: number;
 }
 
 /** So many envelopes are read at a time. */
@@ -63,13 +65,13 @@ export class BlockSearch {
   }
 
   /** Counts the records that match, and of each field at most `valuesMax` values. */
-  count(view: BlockView, { fields, valuesMax }: BlockCountOptions): BlockCounts {
+  count(view: BlockView, { fields, valuesMax, periodMs }: BlockCountOptions): BlockCounts {
     const evaluator = new NodeEvaluator(view, this.#matchers);
     const records = this.#matches(view, evaluator, "asc", Infinity);
     const indexes = records.indexes();
     return {
       matches: indexes.length,
-      minutes: countMinutes(view, indexes),
+      minutes: countMinutes(view, indexes, periodMs),
       values: Object.fromEntries(
         fields.map((name) => [
           name,

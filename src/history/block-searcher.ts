@@ -1,0 +1,266 @@
+import type { DatabaseSync, StatementSync } from "node:sqlite";
+import type { StoredBlock } from "../batch/block.ts";
+import { DamagedChunkError, type BlockDirectory, type BlockView } from "../blocks/block-view.ts";
+import { openBlock } from "../blocks/merged-block.ts";
+import { BlockSearch } from "../blocks/search/block-search.ts";
+import type { EnvelopeType, Gap } from "../plugin/index.ts";
+import type { BlockRange } from "./block-range.ts";
+import type { HistorySearch } from "./history.ts";
+import { HistoryRows, type BlockRow } from "./rows.ts";
+import { TYPES } from "./schema.ts";
+import type {
+  CountResult,
+  CountTask,
+  FindResult,
+  FindTask,
+  PlannedBlock,
+  SearchPlan,
+} from "./search-tasks.ts";
+
+/** A result has at most so many records, and ends with the record that makes it so large. */
+const RESULT_RECORDS_MAX = 2048;
+const RESULT_BYTES_MAX = 4 << 20;
+
+/** Records are read in runs that have about so many bytes: how many times smaller they are as they are stored is a guess. */
+const RUN_BYTES = 1 << 20;
+const RUN_RECORDS_MAX = 1024;
+const COMPRESSION = 6;
+
+/** The blocks that are kept open, without their columns, because most searches need their directories. */
+const OPEN_BLOCKS_MAX = 512;
+
+/** A block as it is listed, without reading its row. */
+interface ListedBlock extends PlannedBlock {
+  readonly timeMin: number;
+  readonly timeMax: number;
+}
+
+/** A block and its directory. */
+interface StoredRow {
+  readonly row: BlockRow;
+  readonly directory: BlockDirectory;
+}
+
+interface Match {
+  readonly row: BlockRow;
+  readonly view: BlockView;
+  readonly index: number;
+  readonly sequence: number;
+}
+
+/** Searches blocks through a connection of its own, in the calling thread. */
+export class BlockSearcher {
+  readonly #rows: HistoryRows;
+  readonly #list: StatementSync;
+  /** The least recently used comes first. */
+  readonly #stored = new Map<number, StoredRow>();
+
+  constructor(db: DatabaseSync) {
+    this.#rows = new HistoryRows(db);
+    this.#list = db.prepare(`SELECT id, first AS "from", last AS "to", time_min AS timeMin,
+      time_max AS timeMax FROM block INDEXED BY block_type
+      WHERE type = ? AND last >= ? AND first <= ?`);
+  }
+
+  plan(search: HistorySearch): SearchPlan {
+    const { from, to, order, type, sinceMicros, untilMicros } = search;
+    const since = sinceMicros === undefined ? -Infinity : Math.floor(sinceMicros / 1000);
+    const until = untilMicros === undefined ? Infinity : untilMicros / 1000;
+    const listed = (type === undefined ? TYPES : [type])
+      .flatMap((one) => this.#list.all(TYPES.indexOf(one), from, to) as unknown as ListedBlock[])
+      .filter(({ timeMin, timeMax }) => timeMax >= since && timeMin < until);
+    const timeMin = listed.reduce((least, block) => Math.min(least, block.timeMin), Infinity);
+    const timeMax = listed.reduce((most, block) => Math.max(most, block.timeMax), -Infinity);
+    return {
+      blocks: listed
+        .map(({ id, from: first, to: last }) => ({ id, from: first, to: last }))
+        .sort((one, other) => (order === "asc" ? one.from - other.from : other.to - one.to)),
+      gaps: this.#rows.gaps({ from, to }, type),
+      timeMin: Math.max(timeMin, since),
+      timeMax: Math.min(timeMax, until),
+    };
+  }
+
+  /** Returns undefined if a block is not there any more. */
+  find({ search, range, blocks, limit }: FindTask): FindResult | undefined {
+    const { order } = search;
+    const blockSearch = new BlockSearch({ ...search, ...range });
+    const limitMax = Math.min(limit, RESULT_RECORDS_MAX);
+    const gaps: Gap[] = [];
+    let matches: Match[] = [];
+    for (const block of blocks) {
+      const last = matches[limitMax - 1];
+      if (last && isAfter(order === "asc" ? block.from : block.to, last.sequence, order)) break;
+      const isThere = this.#use(block, range, gaps, ({ row }) => {
+        const view = this.#open(row);
+        for (const index of blockSearch.find(view, order, limitMax)) {
+          matches.push({ row, view, index, sequence: view.sequences[index]! });
+        }
+      });
+      if (!isThere) return undefined;
+      matches.sort((one, other) => (isAfter(one.sequence, other.sequence, order) ? 1 : -1));
+      matches = matches.slice(0, limitMax);
+    }
+    const read = readMatches(matches);
+    // A limit or the size of the result ends the range with the last match.
+    const isWhole = read.records === matches.length && matches.length < limitMax;
+    const last = matches[read.records - 1]?.sequence;
+    const covered = isWhole
+      ? range
+      : order === "asc"
+        ? { from: range.from, to: last! }
+        : { from: last!, to: range.to };
+    return {
+      range: covered,
+      gaps: gapsIn([...gaps, ...read.gaps], covered),
+      matches: read.records - read.gaps.length,
+      blocks: read.blocks,
+    };
+  }
+
+  /** Returns undefined if a block is not there any more. */
+  count({ search, range, blocks, options, periodMs }: CountTask): CountResult | undefined {
+    const blockSearch = new BlockSearch({ ...search, ...range });
+    const gaps: Gap[] = [];
+    const times = new Map<number, number[]>();
+    const values = options.fields.map((name) => ({ name, sums: new Map<string, number>() }));
+    let matches = 0;
+    for (const block of blocks) {
+      const isThere = this.#use(block, range, gaps, ({ row }) => {
+        const counts = blockSearch.count(this.#open(row), { ...options, periodMs });
+        matches += counts.matches;
+        for (const [period, ...byRank] of counts.minutes) addTo(times, period! * periodMs, byRank);
+        for (const { name, sums } of values) {
+          addValues(sums, counts.values[name]!, options.valuesMax);
+        }
+      });
+      if (!isThere) return undefined;
+    }
+    return {
+      range,
+      gaps,
+      matches,
+      times: [...times].map(([start, byRank]) => [start, ...byRank]),
+      values: Object.fromEntries(values.map(({ name, sums }) => [name, [...sums]])),
+    };
+  }
+
+  /**
+   * Searches a block. What is damaged is a gap. Returns false if the block is not there any more.
+   */
+  #use(
+    { id, from, to }: PlannedBlock,
+    range: BlockRange,
+    gaps: Gap[],
+    search: (stored: StoredRow) => void,
+  ): boolean {
+    let type: EnvelopeType | undefined;
+    try {
+      const stored = this.#block(id);
+      type = stored.row.type;
+      search(stored);
+    } catch (error) {
+      if (!(error instanceof DamagedChunkError)) throw error;
+      if (!this.#rows.has(id)) return false;
+      gaps.push(...gapsIn([{ from, to, type, reason: "damaged" }], range));
+    }
+    return true;
+  }
+
+  #block(id: number): StoredRow {
+    let stored = this.#stored.get(id);
+    if (stored === undefined) {
+      const row = this.#rows.block(id);
+      stored = { row, directory: this.#open(row).directory };
+    } else this.#stored.delete(id);
+    this.#stored.set(id, stored);
+    for (const oldest of this.#stored.keys()) {
+      if (this.#stored.size <= OPEN_BLOCKS_MAX) break;
+      this.#stored.delete(oldest);
+    }
+    return stored;
+  }
+
+  #open(row: BlockRow): BlockView {
+    return openBlock(row, row.directory, (index) => this.#rows.chunk(row.id, index));
+  }
+}
+
+function isAfter(sequence: number, other: number, order: HistorySearch["order"]): boolean {
+  return order === "asc" ? sequence > other : sequence < other;
+}
+
+/** Returns the parts of gaps that are in a range. */
+function gapsIn(gaps: readonly Gap[], { from, to }: BlockRange): Gap[] {
+  return gaps
+    .map((gap) => ({ ...gap, from: Math.max(gap.from, from), to: Math.min(gap.to, to) }))
+    .filter((gap) => gap.from <= gap.to);
+}
+
+function addTo(times: Map<number, number[]>, startMs: number, byRank: readonly number[]): void {
+  const sums = times.get(startMs);
+  if (sums === undefined) times.set(startMs, [...byRank]);
+  else for (const [rank, count] of byRank.entries()) sums[rank]! += count;
+}
+
+function addValues(
+  sums: Map<string, number>,
+  values: readonly (readonly [value: string, count: number])[],
+  valuesMax: number,
+): void {
+  for (const [value, count] of values) {
+    const sum = sums.get(value);
+    if (sum !== undefined || sums.size < valuesMax) sums.set(value, (sum ?? 0) + count);
+  }
+}
+
+interface ReadRecords {
+  /** How many of the matches were read, or cannot be: the first ones. */
+  readonly records: number;
+  readonly blocks: readonly StoredBlock[];
+  /** A gap for each record that cannot be read. */
+  readonly gaps: readonly Gap[];
+}
+
+/** Reads the first of some matches, as many as a result has room for. */
+function readMatches(matches: readonly Match[]): ReadRecords {
+  const blocks: StoredBlock[] = [];
+  const gaps: Gap[] = [];
+  let bytes = 0;
+  let records = 0;
+  while (records < matches.length && bytes < RESULT_BYTES_MAX) {
+    const end = endOfRun(matches, records);
+    const first = blocks.length;
+    readRun(matches.slice(records, end), blocks, gaps);
+    for (const block of blocks.slice(first)) bytes += block.bytes.length;
+    records = end;
+  }
+  return { records, blocks, gaps };
+}
+
+/** Returns the end of a run of matches that are in the same block and have about RUN_BYTES. */
+function endOfRun(matches: readonly Match[], start: number): number {
+  const { row } = matches[start]!;
+  const bytes = (COMPRESSION * row.stored) / row.records;
+  const end = start + Math.max(1, Math.min(RUN_RECORDS_MAX, Math.floor(RUN_BYTES / bytes)));
+  const other = matches.slice(start, end).findIndex((match) => match.row !== row);
+  return other < 0 ? Math.min(end, matches.length) : start + other;
+}
+
+/** Reads records of one block; if they cannot be read together, each half by itself. */
+function readRun(run: readonly Match[], blocks: StoredBlock[], gaps: Gap[]): void {
+  const { view, row, sequence } = run[0]!;
+  const indexes = run.map(({ index }) => index).sort((one, other) => one - other);
+  try {
+    blocks.push(view.read(indexes));
+  } catch (error) {
+    if (!(error instanceof DamagedChunkError)) throw error;
+    if (run.length === 1) {
+      gaps.push({ from: sequence, to: sequence, type: row.type, reason: "damaged" });
+      return;
+    }
+    const middle = run.length >> 1;
+    readRun(run.slice(0, middle), blocks, gaps);
+    readRun(run.slice(middle), blocks, gaps);
+  }
+}

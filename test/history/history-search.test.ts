@@ -10,7 +10,7 @@ import { historyPath } from "../../src/history/files.ts";
 import { HistorySearches } from "../../src/history/history-search.ts";
 import type { HistoryMatches, HistorySearch } from "../../src/history/history.ts";
 import type { Gap } from "../../src/plugin/index.ts";
-import { fieldValues } from "../../src/wire/fields.ts";
+import { FieldPath, fieldValues } from "../../src/filter/fields.ts";
 import { parseQuery } from "../../src/wire/query/parse.ts";
 import {
   encodeRecords,
@@ -163,8 +163,9 @@ describe("a search of the history", () => {
           matching.filter(({ batch, index }) => batch.rank(index) === rank).length,
         );
       }
+      const service = new FieldPath("service");
       const services = matching
-        .flatMap(({ batch, index }) => fieldValues(batch.envelope(index), "service"))
+        .flatMap(({ batch, index }) => fieldValues(batch.envelope(index), service))
         .map(String);
       expect(Object.fromEntries(values)).toEqual(
         Object.fromEntries(

@@ -40,6 +40,9 @@ export function isUnsafeInteger(value: number): boolean {
 
 const QUOTE = 0x22;
 const ZERO = 0x30;
+const POINT = 0x2e;
+const THOUSAND = 1000;
+const INT32_MAX = 2 ** 31 - 1;
 /** The digits of 2^31. */
 const DIGITS_MAX = 10;
 const OPEN_BRACE = 0x7b;
@@ -245,9 +248,33 @@ export class JsonWriter {
   /** Writes a number; NaN and infinities become strings. */
   number(value: number): void {
     if (value >= 0 && (value | 0) === value) return this.#digits(value);
+    if (this.#shortDecimal(value)) return;
     if (!Number.isFinite(value)) return this.string(String(value));
     if (this.wholeNumbersAreIntegers && isUnsafeInteger(value)) return this.bigint(BigInt(value));
     this.asciiText(value === 0 ? "0" : String(value));
+  }
+
+  /**
+   * Writes a number of up to three decimals without creating a string; returns false for any other. With so few digits, no
+   * other text of this length or less stands for the same double, so it is the text that String() returns.
+   */
+  #shortDecimal(value: number): boolean {
+    const thousandths = Math.round(value * THOUSAND);
+    const isShort = thousandths > 0 && thousandths <= INT32_MAX && thousandths / THOUSAND === value;
+    if (!isShort) return false;
+    this.reserve(DIGITS_MAX + ".000".length);
+    const { buffer } = this;
+    const whole = (thousandths / THOUSAND) | 0;
+    let position = putNumber(buffer, this.position, whole);
+    buffer[position++] = POINT;
+    let rest = thousandths - THOUSAND * whole;
+    for (let unit = THOUSAND / 10; rest > 0; unit /= 10) {
+      const digit = (rest / unit) | 0;
+      buffer[position++] = ZERO + digit;
+      rest -= unit * digit;
+    }
+    this.position = position;
+    return true;
   }
 
   /** Writes an integer from 0 to 2^31 - 1 without creating a string. */

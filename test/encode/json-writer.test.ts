@@ -71,6 +71,22 @@ describe("numbers", () => {
     );
   });
 
+  it("of a few decimals are the text that String gives", () => {
+    const decimals = fc
+      .tuple(fc.integer({ min: -9, max: 2 ** 31 + 9999 }), fc.nat(4))
+      .map(([digits, places]) => digits / 10 ** places);
+    const neighbors = fc
+      .tuple(decimals, fc.constantFrom(1, 1 + 2 ** -52, 1 - 2 ** -53))
+      .map(([value, factor]) => value * factor);
+    fc.assert(
+      fc.property(neighbors, (value) => {
+        const text = String(value === 0 ? 0 : value);
+        expect(written((writer) => writer.number(value))).toBe(text);
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
   it("beyond 2^53 are integers if JavaScript's number type stands for both", () => {
     const ofJavaScript = (value: number): string =>
       written((writer) => {

@@ -108,7 +108,7 @@ const CODES = {
   },
   FILTER_INVALID: {
     exitCode: 64,
-    fix: 'Valid terms are: text, "a phrase", -not, level:WARNING, type:audit, logger:NAME, action:NAME, field:value.',
+    fix: 'Valid terms are: text, "a phrase", -not, a OR b, (group), level:WARNING, type:audit, logger:NAME, field:value, field:>5, /regex/.',
   },
   SCOPE_INVALID: {
     exitCode: 64,

@@ -190,7 +190,7 @@ describe("before the upgrade", () => {
     ["?level=INFO&level=ERROR", "The query parameter level is given more than once."],
     [
       "?level=LOUD",
-      'The filter term "level:LOUD" is invalid: the level must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL. Valid terms are: text, "a phrase", -not, level:WARNING, type:audit, logger:NAME, action:NAME, field:value.',
+      'The filter term "level:LOUD" is invalid: the level must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL. Valid terms are: text, "a phrase", -not, a OR b, (group), level:WARNING, type:audit, logger:NAME, field:value, field:>5, /regex/.',
     ],
   ])("%s is refused with 400 and the reason", async (query, text) => {
     const harness = await startHarness();

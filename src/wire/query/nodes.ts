@@ -80,8 +80,6 @@ function simplified(node: FilterNode): FilterNode {
       return anyOf(node.nodes.map(simplified));
     case "not":
       return noneOf(simplified(node.node));
-    case "level":
-      return node.min === 0 && node.max === 4 ? ALL : node;
     case "field": {
       const { alsoText: text, ...field } = node;
       if (text === undefined) return node;

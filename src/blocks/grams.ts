@@ -315,7 +315,6 @@ function scanRun(
 
 /** The number of grams of a text that is searched for, at most: it has so many bytes. */
 const SMALL_MAX = 1 << 14;
-const RECENT_BITS = 12;
 
 /** The hashes of the last pieces of a run. */
 const recent = new Int32Array(16);
@@ -418,16 +417,20 @@ class HashSet {
   /** 0 is free. */
   #slots: Int32Array;
   /** Words that were added lately, by a part of their hash: most occur again soon. */
-  readonly #recentWords = new Int32Array(1 << RECENT_BITS);
+  readonly #recentWords: Int32Array;
+  readonly #recentShift: number;
 
   constructor(max: number) {
     this.#max = max;
-    this.#slots = new Int32Array(max > SMALL_MAX ? 1 << 15 : 1 << 7);
+    const [bits, recentBits] = max > SMALL_MAX ? [15, 12] : [6, 4];
+    this.#slots = new Int32Array(1 << bits);
+    this.#recentWords = new Int32Array(1 << recentBits);
+    this.#recentShift = 32 - recentBits;
   }
 
   /** Adds the gram of four bytes. */
   addWord(word: number): void {
-    const place = Math.imul(word, 0x9e3779b1) >>> (32 - RECENT_BITS);
+    const place = Math.imul(word, 0x9e3779b1) >>> this.#recentShift;
     if (this.#recentWords[place] === word) return;
     this.#recentWords[place] = word;
     this.add(mixed(word));

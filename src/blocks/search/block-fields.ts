@@ -22,10 +22,14 @@ import type { BlockView, Column, ColumnInfo, ColumnPlace } from "../block-view.t
 import { RecordSet } from "./record-set.ts";
 import { resourcesOf, scopeNamesOf } from "./shared-parts.ts";
 import {
+  addInexact,
   columnSource,
+  derivedList,
   derivedSource,
   idSource,
+  lateSource,
   listSource,
+  scalarsOf,
   without,
   type Source,
   type ValueList,
@@ -50,6 +54,9 @@ export interface FieldSources extends Sources {
   /** The same of maps. */
   readonly maps: RecordSet;
 }
+
+/** Returns what an attribute tells of the call site; undefined for nothing. */
+type DeriveSite = (value: Scalar, key: string) => Scalar | undefined;
 
 /** An attribute's column. */
 interface AttributeColumn {
@@ -110,11 +117,7 @@ export class BlockFields {
     const unknown = this.unread.copy();
     const attributes = this.#attributes
       .filter(({ key, info }) => !tellsCallSite(key) && !isEmptyKind(info))
-      .map(({ index }) => {
-        const column = this.#column(index);
-        addInexact(column, unknown);
-        return columnSource(column, this.#isUsual);
-      });
+      .map(({ index, info }) => columnSource(info, () => this.#column(index), this.#isUsual));
     const members = this.#view.resourceMembers.flatMap((name) => this.#memberOf(name, "", unknown));
     const fixed = ["timestamp", "level", "logger", "message", "module", "function", "line"];
     const added = ["event_name", "trace_id", "span_id", "service"];
@@ -194,11 +197,21 @@ export class BlockFields {
    * The values of the first of some attributes that tells a part of the call site; `derive` returns undefined if a value
    * tells nothing. All other records have the value `none`.
    */
-  #callSite(
-    keys: readonly string[],
-    none: Scalar,
-    derive: (value: Scalar, key: string) => Scalar | undefined,
-  ): Source[] {
+  #callSite(keys: readonly string[], none: Scalar, derive: DeriveSite): Source[] {
+    const values = (): (Scalar | undefined)[] => [
+      none,
+      ...keys.flatMap((key) =>
+        this.#attributes
+          .filter((column) => column.key === key)
+          .flatMap(({ index }) =>
+            scalarsOf(this.#column(index)).map((value) => derive(value, key)),
+          ),
+      ),
+    ];
+    return [lateSource(values, () => this.#callSites(keys, none, derive))];
+  }
+
+  #callSites(keys: readonly string[], none: Scalar, derive: DeriveSite): Source[] {
     const told = this.#none();
     /** Records of which a value that is no text tells that nothing is known. */
     const untold = this.#none();
@@ -212,7 +225,10 @@ export class BlockFields {
           if (isLine) untold.addAll(this.#column(index).records);
           continue;
         }
-        const source = derivedSource(this.#column(index), (value) => derive(value, key));
+        const source = derivedSource(
+          () => this.#column(index),
+          (value) => derive(value, key),
+        );
         sources.push(without(before, source));
         told.union(recordsOf(source.list(), told.size));
       }
@@ -231,17 +247,22 @@ export class BlockFields {
   }
 
   #messages(unknown: RecordSet): Source[] {
+    const sources: Source[] = [];
+    let plainBodies = 0;
+    for (const [index, info] of this.#view.columns.entries()) {
+      if (info.place !== "body" || !isPlainBody(info)) continue;
+      plainBodies += info.length;
+      const read = (): Column => this.#column(index);
+      if (info.kind === "int") addInexact(read(), unknown);
+      sources.push(
+        info.kind === "text"
+          ? columnSource(info, read, this.#isUsual)
+          : derivedSource(read, String),
+      );
+    }
+    if (plainBodies === this.#view.length - this.#view.exceptions.length) return sources;
     const { bodied, plain } = this.#bodyRecords();
     unknown.union(bodied.copy().subtract(plain));
-    const sources = this.#placed("body")
-      .filter(({ info }) => info.path.length === 0 && !info.isListed && info.kind !== "null")
-      .filter(({ info }) => !isEmptyKind(info))
-      .map((column) => {
-        addInexact(column, unknown);
-        return column.info.kind === "text"
-          ? columnSource(column, this.#isUsual)
-          : derivedSource(column, String);
-      });
     // Without a body, the event's name is the message.
     const rest = bodied.copy().complement().subtract(this.unread);
     const named = this.#none();
@@ -266,7 +287,7 @@ export class BlockFields {
       const isRoot = path.length === 0 && !isListed;
       if (isRoot && kind === "null") continue;
       bodied.addAll(column.records);
-      if (isRoot && !isEmptyKind(column.info)) plain.addAll(column.records);
+      if (isPlainBody(column.info)) plain.addAll(column.records);
     }
     return (this.#bodies = { bodied, plain });
   }
@@ -276,14 +297,26 @@ export class BlockFields {
     switch (name) {
       case "trace_id":
       case "span_id":
-        return this.#placed(name).map((column) => without(this.#covered(name), idSource(column)));
+        return this.#view.columns.flatMap(({ place }, index) =>
+          place === name
+            ? [
+                without(
+                  this.#covered(name),
+                  idSource(() => this.#column(index)),
+                ),
+              ]
+            : [],
+        );
       case "event_name": {
         const { bodied } = this.#bodyRecords();
         const hidden = bodied.copy().complement().union(this.#covered(name));
         return this.#placed(name).map((column) =>
           without(
             hidden,
-            derivedSource(column, (value) => meaningfulEventName(String(value)) || undefined),
+            derivedSource(
+              () => column,
+              (value) => meaningfulEventName(String(value)) || undefined,
+            ),
           ),
         );
       }
@@ -330,11 +363,13 @@ export class BlockFields {
   /** A severity text is shown if neither it nor the severity number tells the level. */
   #addSeverityTexts(unknown: RecordSet): void {
     for (const column of this.#placed("severity_text")) {
-      const source = derivedSource(column, (value) => {
+      const list = derivedList(column, (value) => {
         const text = String(value).trim();
         return text === "" || rankOfText(text) !== undefined ? undefined : text;
       });
-      unknown.union(recordsOf(source.list(), unknown.size));
+      if (list.values.some((text) => text !== undefined)) {
+        unknown.union(recordsOf(list, unknown.size));
+      }
     }
   }
 
@@ -357,8 +392,8 @@ export class BlockFields {
       const column = this.#column(index);
       const isWhole = depth === info.path.length;
       if (isWhole && !isEmptyKind(info)) {
-        addInexact(column, unknown);
-        sources.push(columnSource(column, this.#isUsual));
+        if (info.kind === "int") addInexact(column, unknown);
+        sources.push(columnSource(info, () => column, this.#isUsual));
         if (info.isListed) {
           lists.addAll(column.records);
           // The list exists, but null may also be a member of a map in a list.
@@ -447,6 +482,11 @@ export class BlockFields {
   }
 }
 
+/** Whether a body is a single value, whose text is the message. */
+function isPlainBody(info: ColumnInfo): boolean {
+  return info.path.length === 0 && !info.isListed && info.kind !== "null" && !isEmptyKind(info);
+}
+
 function isEmptyKind({ kind }: ColumnInfo): boolean {
   return kind === "emptyList" || kind === "emptyMap";
 }
@@ -476,15 +516,6 @@ function addShared(sets: readonly RecordSet[], shared: RecordSet): void {
   for (const set of sets) {
     shared.union(set.copy().intersect(seen));
     seen.union(set);
-  }
-}
-
-/** Adds the records with integers that a column has not exactly. */
-function addInexact({ info, isExact, numbers, codes, records }: Column, unknown: RecordSet): void {
-  if (info.kind !== "int" || isExact) return;
-  for (let item = 0; item < records.length; item++) {
-    const number = numbers![codes ? codes[item]! : item]!;
-    if (!Number.isSafeInteger(number)) unknown.add(records[item]!);
   }
 }
 

@@ -115,11 +115,15 @@ export class NodeEvaluator {
 
   #found({ sources, unsure, unknown }: Sources, matcher: ValueMatcher, within: RecordSet): Verdict {
     const found = this.#none();
-    for (const source of sources) source.search(matcher, within, found);
-    if (unknown.isEmpty && unsure.isEmpty) return known(found);
+    const inexact = unknown.copy();
+    for (const source of sources) {
+      source.search(matcher, within, found);
+      source.addInexact?.(matcher, inexact);
+    }
+    if (inexact.isEmpty && unsure.isEmpty) return known(found);
     return {
       surely: found.copy().subtract(unsure),
-      perhaps: found.union(unknown),
+      perhaps: found.union(inexact),
     };
   }
 

@@ -1,6 +1,6 @@
 /** Values of a block's records: those of a column, or those that the envelope's rules make of something else. */
 
-import type { Column } from "../block-view.ts";
+import type { Column, ColumnInfo } from "../block-view.ts";
 import { searchTexts, textsOf } from "./column-search.ts";
 import { RecordSet } from "./record-set.ts";
 import type { Scalar, ValueMatcher } from "./value-matcher.ts";
@@ -19,6 +19,8 @@ export interface Source {
   /** Adds the records with a value that matches. Records that are not in `within` need not be searched. */
   search(matcher: ValueMatcher, within: RecordSet, records: RecordSet): void;
   list(): ValueList;
+  /** Adds the records of which a value that may match is not known exactly. */
+  addInexact?(matcher: ValueMatcher, records: RecordSet): void;
 }
 
 /** Which kind of text values are, if they need not be tested against every matcher. */
@@ -50,6 +52,7 @@ function searchList(
   }
   const matches = new Uint8Array(values.length);
   for (const [value, text] of values.entries()) if (isMatch(text, matcher)) matches[value] = 1;
+  if (!matches.includes(1)) return;
   for (let item = 0; item < items; item++) {
     if (matches[codes[item]!] === 1) records.add(recordOf ? recordOf[item]! : item);
   }
@@ -61,31 +64,85 @@ function isMatch(value: Scalar | undefined, matcher: ValueMatcher): boolean {
 }
 
 /** Returns the values of a column as they are. `isUsual`: false if the texts of the block have unusual folding. */
-export function columnSource(column: Column, isUsual: boolean): Source {
-  if (column.info.kind !== "text") {
-    const isNumeric = column.info.kind === "int" || column.info.kind === "double";
-    return listSource(() => listOf(column, scalarsOf(column)), isNumeric ? "number" : undefined);
+export function columnSource({ kind }: ColumnInfo, read: () => Column, isUsual: boolean): Source {
+  if (kind !== "text") {
+    const isNumeric = kind === "int" || kind === "double";
+    return {
+      ...listSource(() => listOf(read(), scalarsOf(read())), isNumeric ? "number" : undefined),
+      addInexact(matcher, records) {
+        if (kind === "int" && matcher.may.number) addInexact(read(), records);
+      },
+    };
   }
   return {
     search(matcher, within, records) {
-      if (matcher.isExistence) records.addAll(column.records);
-      else searchTexts(column, matcher, isUsual, within, records);
+      if (matcher.isExistence) records.addAll(read().records);
+      else searchTexts(read(), matcher, isUsual, within, records);
     },
-    list: () => listOf(column, textsOf(column)),
+    list: () => listOf(read(), textsOf(read())),
   };
+}
+
+/** Adds the records with integers that a column has not exactly. */
+export function addInexact(
+  { isExact, numbers, codes, records: recordOf }: Column,
+  records: RecordSet,
+): void {
+  if (isExact) return;
+  for (let item = 0; item < recordOf.length; item++) {
+    const number = numbers![codes ? codes[item]! : item]!;
+    if (!Number.isSafeInteger(number)) records.add(recordOf[item]!);
+  }
 }
 
 /** Returns what values of a column become. */
 export function derivedSource(
-  column: Column,
+  read: () => Column,
   derive: (value: Scalar) => Scalar | undefined,
 ): Source {
-  return listSource(() => listOf(column, scalarsOf(column).map(derive)));
+  return listSource(() => derivedList(read(), derive));
+}
+
+export function derivedList(
+  column: Column,
+  derive: (value: Scalar) => Scalar | undefined,
+): ValueList {
+  return listOf(column, scalarsOf(column).map(derive));
+}
+
+/** Returns sources that are made when a value may be found. `values`: all that they may have. */
+export function lateSource(
+  values: () => readonly (Scalar | undefined)[],
+  make: () => readonly Source[],
+): Source {
+  let sources: readonly Source[] | undefined;
+  return {
+    search(matcher, within, records) {
+      if (!values().some((value) => isMatch(value, matcher))) return;
+      for (const source of (sources ??= make())) source.search(matcher, within, records);
+    },
+    list: () => joined((sources ??= make()).map((source) => source.list())),
+  };
+}
+
+function joined(lists: readonly ValueList[]): ValueList {
+  const values: (Scalar | undefined)[] = [];
+  const codes: number[] = [];
+  const records: number[] = [];
+  for (const list of lists) {
+    const items = list.codes?.length ?? list.values.length;
+    for (let item = 0; item < items; item++) {
+      codes.push(values.length + (list.codes ? list.codes[item]! : item));
+      records.push(list.records ? list.records[item]! : item);
+    }
+    for (const value of list.values) values.push(value);
+  }
+  return { values, codes, records };
 }
 
 /** Returns ids in hexadecimal. An id of zeros is none. */
-export function idSource(column: Column): Source {
-  return listSource(() => listOf(column, idsOf(column)), "id");
+export function idSource(read: () => Column): Source {
+  return listSource(() => listOf(read(), idsOf(read())), "id");
 }
 
 /** Returns a source without the values of some records. */
@@ -117,7 +174,7 @@ function listOf(column: Column, values: readonly (Scalar | undefined)[]): ValueL
 }
 
 /** Returns the (distinct) values of a column. */
-function scalarsOf(column: Column): Scalar[] {
+export function scalarsOf(column: Column): Scalar[] {
   switch (column.info.kind) {
     case "text":
       return textsOf(column);

@@ -30,13 +30,15 @@ export interface CompleteParts {
   /** Of audit events, 32 bytes each; otherwise empty. */
   readonly hashes: Uint8Array;
   readonly frames: Uint8Array;
-  /** An OTLP request with the records in their order. */
+  /** An OTLP request with the records, and the index of each in it. */
   readonly request: Uint8Array;
+  readonly positions: ArrayLike<number>;
 }
 
 /** Puts a block together of which other parts of the journal have stored the records in another form. */
 export function completeBlock(parts: CompleteParts): Uint8Array<ArrayBuffer> {
   const { type, firstSequence, sequences, sizes, ranks, loggers, hashes, frames, request } = parts;
+  const { positions } = parts;
   const { length } = sequences;
   const names = Buffer.from(JSON.stringify(parts.loggerNames));
   const head = new Int32Array(HEAD_CELLS_COMPLETE);
@@ -53,7 +55,7 @@ export function completeBlock(parts: CompleteParts): Uint8Array<ArrayBuffer> {
     cells[cell + CELL_SIZE] = sizes[item]!;
     cells[cell + CELL_RANK] = ranks[item]!;
     cells[cell + CELL_LOGGER] = loggers[item]!;
-    cells[cell + CELL_OTLP] = item;
+    cells[cell + CELL_OTLP] = positions[item]!;
   }
   const pieces = [
     new Uint8Array(head.buffer),

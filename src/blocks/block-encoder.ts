@@ -1,38 +1,45 @@
 import { LEVELS, type EnvelopeType } from "../wire/envelope.ts";
 import { BLOCK_BYTES_MAX, BLOCK_RECORDS_MAX, type BlockDirectory } from "./block-view.ts";
-import type { BlockRecord, EncodedBlock } from "./encoded-block.ts";
-import {
-  encodeDirectory,
-  packStreams,
-  STREAMS,
-  FIXED_STREAMS,
-  type BlockLayout,
-} from "./layout.ts";
-import { MergedBlock } from "./merged-block.ts";
 import { indexOfBlock } from "./block-index.ts";
-import { RecordSplitter } from "./record-splitter.ts";
-import { packNumbers, StreamWriter } from "./stream.ts";
+import { MergedBlock } from "./merged-block.ts";
+import { pack } from "./columns/chunks.ts";
+import { BLOCK_FORMAT, COLUMN_PARTS, encodeDirectory, PARTS } from "./columns/layout.ts";
+import { ShapeIndex } from "./columns/shape-index.ts";
+import { Splitter } from "./columns/splitter.ts";
+import { encodeEnvelopeTimes, TimesBuilder } from "./columns/times.ts";
+import {
+  delimitingOf,
+  encodeCodes,
+  ValuesBuilder,
+  packIntegers,
+  toUnsigned,
+} from "./columns/values.ts";
+import type { BlockRecord, EncodedBlock } from "./encoded-block.ts";
 
-const MS_MICROS = 1_000;
-const NO_SHAPE = 0;
+const MS_MICROS = 1000;
+const MINUTE_MICROS = 60_000_000;
 
-/** Encodes records of one type as a block. */
+/**
+ * Encodes the records of a block, which are added in the order of their sequences. A record whose envelope the rules do not
+ * make is stored as it was, and so is one that has no shape.
+ */
 export class BlockEncoder {
   readonly #type: EnvelopeType;
   readonly #rules: string;
-  readonly #splitter = new RecordSplitter();
-  readonly #records: Omit<BlockRecord, "otlp" | "envelope">[] = [];
-  readonly #shapes: number[] = [];
-  readonly #loggers = new DistinctTexts();
+  readonly #splitter = new Splitter();
+  readonly #loggers = new Names();
   readonly #resources = new DistinctBytes();
   readonly #scopes = new DistinctBytes();
-  readonly #exceptions = new StreamWriter();
-  readonly #envelopes = new StreamWriter();
-  #lastEnvelope = -1;
-  readonly #hashes = new StreamWriter();
-  #bytes = 0;
+  readonly #records: BlockRecord[] = [];
+  /** Of each record its shape, -1 without one, and its first value. */
+  readonly #shapes: number[] = [];
+  readonly #firstValues: number[] = [];
+  readonly #codes = { loggers: [] as number[], resources: [] as number[], scopes: [] as number[] };
+  /** The bytes of the records, one after the other. */
+  #bytes = Buffer.allocUnsafeSlow(1 << 16);
+  #length = 0;
+  #envelopeBytes = 0;
 
-  /** `rules`: those by which the envelopes are made, as `rulesText` returns them. */
   constructor(type: EnvelopeType, rules: string) {
     this.#type = type;
     this.#rules = rules;
@@ -44,163 +51,179 @@ export class BlockEncoder {
 
   /** About how much the records take up before compression, in bytes. */
   get byteLength(): number {
-    return this.#bytes;
+    return (
+      this.#length + this.#envelopeBytes + this.#resources.byteLength + this.#scopes.byteLength
+    );
   }
 
   get isFull(): boolean {
-    return this.length >= BLOCK_RECORDS_MAX || this.#bytes >= BLOCK_BYTES_MAX;
+    return this.length >= BLOCK_RECORDS_MAX || this.byteLength >= BLOCK_BYTES_MAX;
   }
 
-  /** Adds the next record in the order of sequences; there must be room for it. */
-  add({
-    sequence,
-    appendedAtMs,
-    rank,
-    logger,
-    otlp,
-    timeMicros,
-    envelope,
-    hash,
-  }: BlockRecord): void {
-    const index = this.#records.length;
-    this.#records.push({ sequence, appendedAtMs, rank, logger, timeMicros, hash });
-    this.#loggers.add(logger);
-    this.#resources.add(otlp.resource);
-    this.#scopes.add(otlp.scope);
-    const { record } = otlp;
-    // Audit events are searched in their envelopes, which are stored anyway.
-    const shape = this.#type === "audit_log" ? undefined : this.#splitter.add(record);
-    this.#shapes.push(shape === undefined ? NO_SHAPE : shape + 1);
-    this.#bytes += record.length + (envelope?.length ?? 0);
-    if (shape === undefined) {
-      this.#exceptions.varint(record.length);
-      this.#exceptions.copy(record, 0, record.length);
-    }
-    if (envelope !== undefined) {
-      this.#envelopes.varint(index - this.#lastEnvelope - 1);
-      this.#envelopes.varint(envelope.length);
-      this.#envelopes.copy(envelope, 0, envelope.length);
-      this.#lastEnvelope = index;
-    }
-    if (hash !== undefined) {
-      const bytes = Buffer.from(hash, "hex");
-      this.#hashes.copy(bytes, 0, bytes.length);
-    }
+  /** Adds a record. Its bytes are copied. */
+  add(record: BlockRecord): void {
+    const { otlp, envelope } = record;
+    const start = this.#length;
+    this.#append(otlp.record);
+    this.#envelopeBytes += envelope?.length ?? 0;
+    this.#firstValues.push(this.#splitter.length);
+    this.#shapes.push(
+      this.#type === "audit_log" || envelope !== undefined
+        ? -1
+        : this.#splitter.split(this.#bytes, start, this.#length),
+    );
+    this.#codes.loggers.push(this.#loggers.add(record.logger));
+    this.#codes.resources.push(this.#resources.add(otlp.resource));
+    this.#codes.scopes.push(this.#scopes.add(otlp.scope));
+    this.#records.push(record);
   }
 
-  /** Returns the block of the records that were added, at least one. */
+  #append(bytes: Uint8Array): void {
+    const needed = this.#length + bytes.length;
+    if (needed > this.#bytes.length) {
+      const larger = Buffer.allocUnsafeSlow(2 * needed);
+      this.#bytes.copy(larger, 0, 0, this.#length);
+      this.#bytes = larger;
+    }
+    this.#bytes.set(bytes, this.#length);
+    this.#length = needed;
+  }
+
+  /** Encodes the records, at least one. Nothing can be added afterwards. */
   finish(): EncodedBlock {
     const records = this.#records;
-    const columns = this.#splitter.columns.map((column) => column.encode());
-    const streams: Buffer[] = Array.from({ length: FIXED_STREAMS }, () => Buffer.alloc(0));
-    this.#encodeRecords(streams);
-    streams.push(...columns.flatMap((column) => column.streams));
-    const base = {
-      length: records.length,
-      nodes: this.#splitter.nodes.map(
-        ({ wrapping, kind, tag, key, parent }) => [wrapping, kind, tag, key, parent] as const,
-      ),
-      columns: columns.map(
-        ({ form, length, distinct, streams: own }) => [form, length, distinct, own.length] as const,
-      ),
-      shapes: this.#splitter.shapes.map(({ nodes }) => nodes),
-      resources: this.#resources.size,
-      scopes: this.#scopes.size,
+    const times = Float64Array.from(records, ({ timeMicros }) => timeMicros);
+    const { index, shapes } = this.#orderedShapes();
+    const { ops, columns } = this.#splitter;
+    const parts: Buffer[] = [];
+    this.#encodeHeads(parts, times, index);
+    const distinct = this.#encodeColumns(parts, times, index);
+    const packed = pack(parts);
+    const layout = {
+      records: records.length,
+      resources: this.#resources.length,
+      scopes: this.#scopes.length,
+      ops,
+      columns,
+      distinct,
+      shapes,
+      sizes: packed.sizes,
+      places: packed.places,
     };
-    const counts = this.#counts();
-    // Times that differ from those of the columns are known once these can be read.
-    streams[STREAMS.times] = this.#oddTimes(base, streams, counts);
-    const { chunks, layout } = packStreams(streams);
-    const whole = { ...base, ...layout };
-    const { directory, filter } = indexOfBlock(this.#view(whole, streams, counts), counts);
-    const times = this.#records.map(({ timeMicros }) => Math.floor(timeMicros / MS_MICROS));
-    const appended = this.#records.map(({ appendedAtMs }) => appendedAtMs);
+    const counts = this.#counts(times);
+    const header = { type: this.#type, rules: this.#rules };
+    const stored = { directory: counts, layout: () => layout };
+    const view = new MergedBlock(header, stored, () => ({ part: (part) => parts[part]! }));
+    const { directory, filter } = indexOfBlock(view, counts);
+    const appended = records.map(({ appendedAtMs }) => appendedAtMs);
     return {
       length: records.length,
       firstSequence: records[0]!.sequence,
       lastSequence: records.at(-1)!.sequence,
-      timeMin: leastOf(times),
-      timeMax: greatestOf(times),
-      appendedMin: leastOf(appended),
-      appendedMax: greatestOf(appended),
-      levels: LEVELS.map((_, rank) =>
-        directory.loggerLevels.reduce((sum, levels) => sum + levels[rank]!, 0),
-      ),
+      timeMin: Math.floor(least(times) / MS_MICROS),
+      timeMax: Math.floor(greatest(times) / MS_MICROS),
+      appendedMin: least(appended),
+      appendedMax: greatest(appended),
+      levels: this.#levels(),
       rules: this.#rules,
-      directory: encodeDirectory({ layout: whole, directory }),
-      chunks,
+      directory: encodeDirectory(directory, layout),
+      chunks: packed.chunks,
       filter,
     };
   }
 
-  #encodeRecords(streams: Buffer[]): void {
-    const records = this.#records;
-    const sequences = new StreamWriter();
-    const appended = new StreamWriter();
-    let previous = records[0]!.sequence - 1;
-    let appendedAtMs = 0;
-    for (const record of records) {
-      sequences.varint(record.sequence - previous - 1);
-      appended.signed(record.appendedAtMs - appendedAtMs);
-      previous = record.sequence;
-      ({ appendedAtMs } = record);
-    }
-    streams[STREAMS.sequences] = sequences.written;
-    streams[STREAMS.appended] = appended.written;
-    streams[STREAMS.ranks] = packNumbers(
-      records.map(({ rank }) => rank),
-      0,
+  /** Returns the shapes so that similar ones follow each other. */
+  #orderedShapes(): { index: ShapeIndex; shapes: readonly (readonly number[])[] } {
+    const { shapes, ops, columns } = this.#splitter;
+    const order = [...shapes.keys()].toSorted((one, other) =>
+      compare(shapes[one]!, shapes[other]!),
     );
-    streams[STREAMS.loggers] = packNumbers(this.#loggers.codes, this.#loggers.names.length);
-    streams[STREAMS.shapes] = packNumbers(this.#shapes, this.#splitter.shapes.length);
-    streams[STREAMS.resources] = packNumbers(this.#resources.codes, this.#resources.size);
-    streams[STREAMS.scopes] = packNumbers(this.#scopes.codes, this.#scopes.size);
-    streams[STREAMS.records] = this.#exceptions.written;
-    streams[STREAMS.envelopes] = this.#envelopes.written;
-    streams[STREAMS.hashes] = this.#hashes.written;
-    streams[STREAMS.distinctResources] = this.#resources.written;
-    streams[STREAMS.distinctScopes] = this.#scopes.written;
+    const rankOf = new Uint16Array(shapes.length);
+    for (const [rank, shape] of order.entries()) rankOf[shape] = rank;
+    const codes = Uint16Array.from(this.#shapes, (shape) => (shape < 0 ? 0 : rankOf[shape]! + 1));
+    const ordered = order.map((shape) => shapes[shape]!);
+    return { index: new ShapeIndex(ops, ordered, columns.length, codes), shapes: ordered };
   }
 
-  #oddTimes(
-    base: Omit<BlockLayout, "streams" | "chunks">,
-    streams: readonly Buffer[],
-    counts: BlockDirectory,
-  ): Buffer {
-    const { times } = this.#view({ ...base, streams: [], chunks: [] }, streams, counts);
-    const odd = new StreamWriter();
-    for (const [index, { timeMicros }] of this.#records.entries()) {
-      if (times[index] === timeMicros) continue;
-      odd.varint(index);
-      odd.varint(timeMicros);
+  /** Encodes the parts that each block has. */
+  #encodeHeads(parts: Buffer[], times: Float64Array, index: ShapeIndex): void {
+    const records = this.#records;
+    const { loggers, resources, scopes } = this.#codes;
+    const codes = Uint16Array.from(index.of, (shape) => shape + 1);
+    parts[PARTS.sequences] = encodeSequences(records);
+    parts[PARTS.appended] = encodeAppended(records);
+    parts[PARTS.times] = encodeEnvelopeTimes(times);
+    parts[PARTS.shapes] = encodeCodes(codes, index.shapes.length + 1);
+    parts[PARTS.ranks] = Buffer.from(records.map(({ rank }) => rank));
+    parts[PARTS.loggers] = encodeCodes(Uint16Array.from(loggers), this.#loggers.names.length);
+    parts[PARTS.resourceCodes] = encodeCodes(Uint16Array.from(resources), this.#resources.length);
+    parts[PARTS.scopeCodes] = encodeCodes(Uint16Array.from(scopes), this.#scopes.length);
+    parts[PARTS.resources] = encodeList(this.#resources.values);
+    parts[PARTS.scopes] = encodeList(this.#scopes.values);
+    const exceptions = Array.from(index.exceptions, (record) => records[record]!);
+    parts[PARTS.exceptions] = encodeList(exceptions.map(({ otlp }) => otlp.record));
+    const nothing = new Uint8Array();
+    parts[PARTS.envelopes] = encodeList(exceptions.map(({ envelope }) => envelope ?? nothing));
+    parts[PARTS.hashes] = Buffer.from(records.map(({ hash }) => hash ?? "").join(""), "hex");
+  }
+
+  /** Encodes the columns. Returns the number of distinct values of each. */
+  #encodeColumns(
+    parts: Buffer[],
+    times: Float64Array,
+    { shapes, lengths }: ShapeIndex,
+  ): readonly number[] {
+    const bytes = this.#bytes;
+    const { starts, ends } = this.#splitter;
+    const builders = this.#splitter.columns.map((head, column) =>
+      head.kind === "time"
+        ? new TimesBuilder(lengths[column]!)
+        : new ValuesBuilder(lengths[column]!, delimitingOf(head)),
+    );
+    const firstValues = Uint32Array.from(this.#firstValues);
+    // Records of a shape are near in time, and so in memory.
+    for (const { columns, records } of shapes) {
+      for (let slot = 0; slot < columns.length; slot++) {
+        const builder = builders[columns[slot]!]!;
+        for (let item = 0; item < records.length; item++) {
+          const value = firstValues[records[item]!]! + slot;
+          if (builder instanceof ValuesBuilder) builder.add(bytes, starts[value]!, ends[value]!);
+          else builder.add(bytes, starts[value]!, times[records[item]!]!);
+        }
+      }
     }
-    return odd.written;
+    return builders.map((builder, column) => {
+      const encoded = builder.finish();
+      parts[COLUMN_PARTS + column] = encoded.bytes;
+      return encoded.distinct;
+    });
   }
 
-  /** Returns the block as it will be read, without reading it. */
-  #view(layout: BlockLayout, streams: readonly Buffer[], directory: BlockDirectory): MergedBlock {
-    const place = { type: this.#type, from: this.#records[0]!.sequence, rules: this.#rules };
-    return new MergedBlock(place, { layout, directory }, { read: (stream) => streams[stream]! });
+  #levels(): number[] {
+    const levels = LEVELS.map(() => 0);
+    for (const { rank } of this.#records) levels[rank]!++;
+    return levels;
   }
 
   /** Counts by logger, level and minute. */
-  #counts(): BlockDirectory {
-    const { names, codes } = this.#loggers;
-    const loggerLevels = names.map(() => LEVELS.map(() => 0));
+  #counts(times: Float64Array): BlockDirectory {
+    const loggers = this.#loggers.names;
+    const loggerLevels = loggers.map(() => LEVELS.map(() => 0));
     const minutes = new Map<number, number[]>();
-    for (const [index, { rank, timeMicros }] of this.#records.entries()) {
-      loggerLevels[codes[index]!]![rank]!++;
-      const minute = Math.floor(timeMicros / MINUTE_MICROS);
-      let levels = minutes.get(minute);
-      if (levels === undefined) minutes.set(minute, (levels = LEVELS.map(() => 0)));
-      levels[rank]!++;
+    for (const [index, { rank }] of this.#records.entries()) {
+      loggerLevels[this.#codes.loggers[index]!]![rank]!++;
+      const minute = Math.floor(times[index]! / MINUTE_MICROS);
+      let counts = minutes.get(minute);
+      if (counts === undefined) minutes.set(minute, (counts = LEVELS.map(() => 0)));
+      counts[rank]!++;
     }
-    const ascending = [...minutes].toSorted(([one], [other]) => one - other);
     return {
       format: BLOCK_FORMAT,
-      loggers: names,
+      loggers,
       loggerLevels,
-      minutes: ascending.map(([minute, levels]) => [minute, ...levels]),
+      minutes: [...minutes]
+        .toSorted(([one], [other]) => one - other)
+        .map(([minute, counts]) => [minute, ...counts]),
       fields: undefined,
       isFiltered: false,
       hasUnusualFolding: true,
@@ -208,62 +231,95 @@ export class BlockEncoder {
   }
 }
 
-/** Changes when an older Tailgate could not read the blocks that this one writes. */
-const BLOCK_FORMAT = 1;
-const MINUTE_MICROS = 60_000_000;
-
-function leastOf(numbers: readonly number[]): number {
-  return numbers.reduce((least, number) => Math.min(least, number), Infinity);
+/** Orders lists of numbers so that those with the same beginning follow each other. */
+function compare(one: readonly number[], other: readonly number[]): number {
+  for (let index = 0; index < one.length; index++) {
+    const difference = one[index]! - (other[index] ?? -1);
+    if (difference !== 0) return difference;
+  }
+  return one.length - other.length;
 }
 
-function greatestOf(numbers: readonly number[]): number {
-  return numbers.reduce((greatest, number) => Math.max(greatest, number), -Infinity);
+function least(numbers: Iterable<number>): number {
+  let result = Infinity;
+  for (const number of numbers) result = Math.min(result, number);
+  return result;
 }
 
-class DistinctTexts {
+function greatest(numbers: Iterable<number>): number {
+  let result = -Infinity;
+  for (const number of numbers) result = Math.max(result, number);
+  return result;
+}
+
+/** Encodes sequences as runs: the distance to the end of the one before, and the number of records. */
+function encodeSequences(records: readonly BlockRecord[]): Buffer {
+  const runs: number[] = [];
+  let next = 0;
+  for (const { sequence } of records) {
+    if (sequence === next && runs.length > 0) runs[runs.length - 1]!++;
+    else runs.push(sequence - next, 1);
+    next = sequence + 1;
+  }
+  return packIntegers([runs.length / 2, ...runs]);
+}
+
+/** Encodes append times as runs: the difference to the one before, and the number of records. */
+function encodeAppended(records: readonly BlockRecord[]): Buffer {
+  const runs: number[] = [];
+  let last = 0;
+  for (const { appendedAtMs } of records) {
+    if (appendedAtMs === last && runs.length > 0) runs[runs.length - 1]!++;
+    else runs.push(toUnsigned(appendedAtMs - last), 1);
+    last = appendedAtMs;
+  }
+  return packIntegers([runs.length / 2, ...runs]);
+}
+
+function encodeList(values: readonly Uint8Array[]): Buffer {
+  return Buffer.concat([packIntegers(values.map(({ length }) => length)), ...values]);
+}
+
+class Names {
   readonly names: string[] = [];
-  readonly codes: number[] = [];
-  readonly #codesByName = new Map<string, number>();
+  readonly #indexes = new Map<string, number>();
 
-  add(name: string): void {
-    let code = this.#codesByName.get(name);
-    if (code === undefined) {
-      code = this.names.push(name) - 1;
-      this.#codesByName.set(name, code);
+  add(name: string): number {
+    let index = this.#indexes.get(name);
+    if (index === undefined) {
+      index = this.names.length;
+      this.names.push(name);
+      this.#indexes.set(name, index);
     }
-    this.codes.push(code);
+    return index;
   }
 }
 
-/** Byte strings of which most are the same object as one before. */
+/** Distinct pieces of bytes, which mostly are the same objects. */
 class DistinctBytes {
-  readonly codes: number[] = [];
-  size = 0;
-  readonly #byObject = new Map<Uint8Array, number>();
-  readonly #byContent = new Map<string, number>();
-  readonly #stream = new StreamWriter();
+  readonly values: Uint8Array[] = [];
+  byteLength = 0;
+  readonly #indexes = new Map<string, number>();
+  readonly #objects = new WeakMap<Uint8Array, number>();
 
-  get written(): Buffer {
-    return this.#stream.written;
+  get length(): number {
+    return this.values.length;
   }
 
-  add(bytes: Uint8Array): void {
-    let code = this.#byObject.get(bytes);
-    if (code === undefined) this.#byObject.set(bytes, (code = this.#codeOf(bytes)));
-    this.codes.push(code);
-  }
-
-  #codeOf(bytes: Uint8Array): number {
-    const content = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString(
-      "latin1",
-    );
-    let code = this.#byContent.get(content);
-    if (code === undefined) {
-      code = this.size++;
-      this.#byContent.set(content, code);
-      this.#stream.varint(bytes.length);
-      this.#stream.copy(bytes, 0, bytes.length);
+  /** Returns the index of the bytes. They are copied. */
+  add(bytes: Uint8Array): number {
+    let index = this.#objects.get(bytes);
+    if (index !== undefined) return index;
+    const copy = Buffer.from(bytes);
+    const key = copy.toString("latin1");
+    index = this.#indexes.get(key);
+    if (index === undefined) {
+      index = this.values.length;
+      this.values.push(copy);
+      this.byteLength += copy.length;
+      this.#indexes.set(key, index);
     }
-    return code;
+    this.#objects.set(bytes, index);
+    return index;
   }
 }

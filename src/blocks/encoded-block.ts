@@ -1,4 +1,4 @@
-/** What a block is encoded from and to. The encoder is merged-block.ts. */
+/** What a block is encoded from and to. The encoder is block-encoder.ts. */
 
 import type { EncodedRecord } from "../otlp/encode.ts";
 import type { LevelRank } from "../wire/envelope.ts";

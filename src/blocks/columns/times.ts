@@ -1,0 +1,117 @@
+/** Times of records, as their distances to the times of the envelopes in microseconds, and the nanoseconds that are left. */
+
+import {
+  copy,
+  FormatError,
+  unpackIntegers,
+  toSigned,
+  packIntegers,
+  toUnsigned,
+  type DecodedValues,
+  type EncodedValues,
+} from "./values.ts";
+
+const WORD = 2 ** 32;
+const MICRO_NANOS = 1000;
+const TIME_BYTES = 8;
+/** Later than that, microseconds and their differences are not exact. */
+const MICROS_MAX = 2 ** 51;
+
+const AS_DISTANCES = 0;
+const AS_BYTES = 1;
+
+/** Encodes the times of envelopes, in microseconds, as differences. */
+export function encodeEnvelopeTimes(times: Float64Array): Buffer {
+  if (times.some((time) => !(Math.abs(time) <= MICROS_MAX))) {
+    const { buffer, byteOffset, byteLength } = times;
+    return Buffer.concat([Buffer.from([AS_BYTES]), new Uint8Array(buffer, byteOffset, byteLength)]);
+  }
+  const differences = times.map((time, index) =>
+    toUnsigned(time - (index === 0 ? 0 : times[index - 1]!)),
+  );
+  return Buffer.concat([Buffer.from([AS_DISTANCES]), packIntegers(differences)]);
+}
+
+/** @throws FormatError */
+export function decodeEnvelopeTimes(bytes: Buffer, length: number): Float64Array {
+  if (bytes[0] === AS_BYTES) {
+    if (bytes.length !== 1 + TIME_BYTES * length) throw new FormatError("times are missing");
+    return new Float64Array(Uint8Array.from(bytes.subarray(1)).buffer);
+  }
+  const { values: times } = unpackIntegers(bytes, 1, length);
+  let last = 0;
+  for (let index = 0; index < length; index++) {
+    last += toSigned(times[index]!);
+    times[index] = last;
+  }
+  return times;
+}
+
+/** Collects times of records. */
+export class TimesBuilder {
+  readonly #distances: Float64Array;
+  readonly #nanos: Uint16Array;
+  /** All of them as they came. */
+  readonly #bytes: Buffer;
+  #isNear = true;
+  #length = 0;
+
+  /** `length`: how many will be added. */
+  constructor(length: number) {
+    this.#distances = new Float64Array(length);
+    this.#nanos = new Uint16Array(length);
+    this.#bytes = Buffer.allocUnsafe(TIME_BYTES * length);
+  }
+
+  /** `time`: that of the record's envelope. */
+  add(bytes: Buffer, start: number, time: number): void {
+    const index = this.#length++;
+    copy(bytes, start, start + TIME_BYTES, this.#bytes, TIME_BYTES * index);
+    const low = uint32At(bytes, start);
+    const high = uint32At(bytes, start + 4);
+    const rest = (high % MICRO_NANOS) * WORD + low;
+    const micros = Math.floor(high / MICRO_NANOS) * WORD + Math.floor(rest / MICRO_NANOS);
+    const distance = micros - time;
+    if (micros > MICROS_MAX || !(Math.abs(distance) <= MICROS_MAX)) this.#isNear = false;
+    this.#distances[index] = toUnsigned(distance);
+    this.#nanos[index] = rest % MICRO_NANOS;
+  }
+
+  finish(): EncodedValues {
+    if (!this.#isNear) {
+      return { distinct: 0, bytes: Buffer.concat([Buffer.from([AS_BYTES]), this.#bytes]) };
+    }
+    const { buffer, byteLength } = this.#nanos;
+    const nanos = new Uint8Array(buffer, 0, byteLength);
+    const parts = [Buffer.from([AS_DISTANCES]), nanos, packIntegers(this.#distances)];
+    return { distinct: 0, bytes: Buffer.concat(parts) };
+  }
+}
+
+function uint32At(bytes: Uint8Array, start: number): number {
+  const upper = (bytes[start + 3]! << 24) >>> 0;
+  return upper + ((bytes[start + 2]! << 16) | (bytes[start + 1]! << 8) | bytes[start]!);
+}
+
+/** @throws FormatError */
+export function decodeTimes(bytes: Buffer, times: Float64Array): DecodedValues {
+  const { length } = times;
+  const offsets = Uint32Array.from({ length: length + 1 }, (_, index) => TIME_BYTES * index);
+  const decoded = { offsets, codes: undefined, distinct: length, separator: 0 };
+  if (length > 0 && bytes[0] === AS_BYTES) {
+    if (bytes.length !== 1 + TIME_BYTES * length) throw new FormatError("times are missing");
+    return { ...decoded, data: bytes.subarray(1) };
+  }
+  const { values } = unpackIntegers(bytes, 1 + 2 * length, length);
+  const data = Buffer.allocUnsafe(TIME_BYTES * length);
+  for (let index = 0; index < length; index++) {
+    const micros = times[index]! + toSigned(values[index]!);
+    const upper = Math.floor(micros / WORD);
+    const rest = (micros - upper * WORD) * MICRO_NANOS + bytes.readUInt16LE(1 + 2 * index);
+    const high = upper * MICRO_NANOS + Math.floor(rest / WORD);
+    data.writeUInt32LE(rest % WORD, TIME_BYTES * index);
+    if (!(high >= 0 && high < WORD)) throw new FormatError("a time is out of range");
+    data.writeUInt32LE(high, TIME_BYTES * index + 4);
+  }
+  return { ...decoded, data };
+}

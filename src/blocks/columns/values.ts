@@ -1,0 +1,362 @@
+/** The values of a column as bytes: each value, or the distinct ones and then a code of one or two bytes for each value. */
+
+import { SPAN_ID_BYTES, TRACE_ID_BYTES } from "../../otlp/schema.ts";
+import type { ColumnHead } from "./splitter.ts";
+
+/** How the end of a value is known. */
+export type Delimiting =
+  /** Values have a fixed number of bytes. */
+  | number
+  /** The byte 0xFF, which UTF-8 does not have. */
+  | "text"
+  /** The last byte of a varint is less than 0x80. */
+  | "varint"
+  /** The lengths of all come first, each as a varint. */
+  | "lengths";
+
+const TEXT_END = 0xff;
+
+export function delimitingOf({ kind, place }: ColumnHead): Delimiting {
+  switch (kind) {
+    case "text":
+    case "field":
+      return "text";
+    case "int":
+    case "varint":
+      return "varint";
+    case "bool":
+      return 1;
+    case "fixed32":
+      return 4;
+    case "double":
+    case "time":
+      return 8;
+    case "id":
+      return place === "trace_id" ? TRACE_ID_BYTES : SPAN_ID_BYTES;
+    case "bytes":
+      return "lengths";
+    default:
+      return 0;
+  }
+}
+
+export interface EncodedValues {
+  /** The number of distinct values; 0 if each value is stored by itself. */
+  readonly distinct: number;
+  readonly bytes: Buffer;
+}
+
+/** With fewer values than that, it is not known whether many are equal. */
+const SAMPLE = 512;
+/** If more than this share of the values are distinct, all are stored. */
+const DISTINCT_SHARE_MAX = 0.7;
+const CODES_MAX = 1 << 16;
+const FREE = -1;
+
+/** Collects the values of a column. */
+export class ValuesBuilder {
+  readonly #delimiting: Delimiting;
+  readonly #separator: number;
+  /** The values that are stored: the distinct ones as long as there are codes. */
+  #data: Buffer;
+  #dataLength = 0;
+  /** Where each stored value ends, with its separator. */
+  readonly #ends: Uint32Array;
+  #stored = 0;
+  /** For each value the index of the stored one; undefined if too many are distinct. */
+  #codes: Uint16Array | undefined;
+  #length = 0;
+  #plainBytes = 0;
+  #slots = new Int32Array(64).fill(FREE);
+
+  /** `length`: how many values will be added. */
+  constructor(length: number, delimiting: Delimiting) {
+    this.#delimiting = delimiting;
+    this.#separator = delimiting === "text" ? 1 : 0;
+    this.#data = Buffer.allocUnsafe(64);
+    this.#ends = new Uint32Array(length);
+    this.#codes = new Uint16Array(length);
+  }
+
+  add(bytes: Uint8Array, start: number, end: number): void {
+    // Null and what is empty have no bytes.
+    if (this.#delimiting === 0) return;
+    this.#plainBytes += end - start + this.#separator;
+    if (this.#codes === undefined) this.#store(bytes, start, end);
+    else this.#codes[this.#length] = this.#codeOf(bytes, start, end);
+    this.#length++;
+    const isTooDistinct = this.#stored > DISTINCT_SHARE_MAX * this.#length && this.#length > SAMPLE;
+    if (this.#codes !== undefined && (isTooDistinct || this.#stored >= CODES_MAX)) this.#expand();
+  }
+
+  #codeOf(bytes: Uint8Array, start: number, end: number): number {
+    let slots = this.#slots;
+    let at = hashOf(bytes, start, end) & (slots.length - 1);
+    for (let code = slots[at]!; code !== FREE; code = slots[at]!) {
+      if (this.#isSame(code, bytes, start, end)) return code;
+      at = (at + 1) & (slots.length - 1);
+    }
+    const code = this.#stored;
+    this.#store(bytes, start, end);
+    slots[at] = code;
+    if (2 * this.#stored > slots.length) {
+      slots = new Int32Array(4 * slots.length).fill(FREE);
+      this.#slots = slots;
+      for (let known = 0; known < this.#stored; known++) {
+        const stop = this.#ends[known]! - this.#separator;
+        let slot = hashOf(this.#data, this.#startOf(known), stop) & (slots.length - 1);
+        while (slots[slot] !== FREE) slot = (slot + 1) & (slots.length - 1);
+        slots[slot] = known;
+      }
+    }
+    return code;
+  }
+
+  #startOf(stored: number): number {
+    return stored === 0 ? 0 : this.#ends[stored - 1]!;
+  }
+
+  #isSame(stored: number, bytes: Uint8Array, start: number, end: number): boolean {
+    const from = this.#startOf(stored);
+    const size = end - start;
+    if (this.#ends[stored]! - this.#separator - from !== size) return false;
+    const data = this.#data;
+    for (let offset = size - 1; offset >= 0; offset--) {
+      if (data[from + offset] !== bytes[start + offset]) return false;
+    }
+    return true;
+  }
+
+  #store(bytes: Uint8Array, start: number, end: number): void {
+    const needed = this.#dataLength + end - start + this.#separator;
+    if (needed > this.#data.length) {
+      const larger = Buffer.allocUnsafe(2 * needed);
+      this.#data.copy(larger, 0, 0, this.#dataLength);
+      this.#data = larger;
+    }
+    let position = copy(bytes, start, end, this.#data, this.#dataLength);
+    if (this.#separator > 0) this.#data[position++] = TEXT_END;
+    this.#dataLength = position;
+    this.#ends[this.#stored++] = position;
+  }
+
+  /** Stores each value by itself from now on. */
+  #expand(): void {
+    const codes = this.#codes!;
+    const data = this.#data;
+    const ends = this.#ends.slice(0, this.#stored);
+    this.#codes = undefined;
+    this.#data = Buffer.allocUnsafe(2 * this.#plainBytes);
+    this.#dataLength = 0;
+    this.#stored = 0;
+    for (let index = 0; index < this.#length; index++) {
+      const code = codes[index]!;
+      this.#store(data, code === 0 ? 0 : ends[code - 1]!, ends[code]! - this.#separator);
+    }
+  }
+
+  finish(): EncodedValues {
+    if (this.#length === 0) return { distinct: 0, bytes: Buffer.alloc(0) };
+    if (this.#codes === undefined) return { distinct: 0, bytes: this.#storedBytes() };
+    const codesBytes = codeWidth(this.#stored) * this.#length;
+    if (this.#dataLength + codesBytes >= this.#plainBytes) {
+      this.#expand();
+      return { distinct: 0, bytes: this.#storedBytes() };
+    }
+    const codes = encodeCodes(this.#codes, this.#stored);
+    return { distinct: this.#stored, bytes: Buffer.concat([this.#storedBytes(), codes]) };
+  }
+
+  #storedBytes(): Buffer {
+    const data = this.#data.subarray(0, this.#dataLength);
+    if (this.#delimiting !== "lengths") return data;
+    const lengths = Float64Array.from({ length: this.#stored }, (_, index) => {
+      return this.#ends[index]! - this.#startOf(index);
+    });
+    return Buffer.concat([packIntegers(lengths), data]);
+  }
+}
+
+const LOOP_BYTES_MAX = 24;
+
+/** Copies a range, which is mostly short; returns the position after it. */
+export function copy(
+  from: Uint8Array,
+  start: number,
+  end: number,
+  to: Uint8Array,
+  at: number,
+): number {
+  let position = at;
+  if (end - start <= LOOP_BYTES_MAX) {
+    for (let index = start; index < end; index++) to[position++] = from[index]!;
+    return position;
+  }
+  to.set(from.subarray(start, end), position);
+  return position + end - start;
+}
+
+function hashOf(bytes: Uint8Array, start: number, end: number): number {
+  let hash = (end - start) | 0;
+  for (let index = start; index < end; index++) {
+    hash = Math.imul(hash ^ bytes[index]!, 0x01000193);
+  }
+  return hash ^ (hash >>> 15);
+}
+
+/** Returns codes from 0 to `count - 1` in as few bytes each as possible: none if there is only one. */
+export function encodeCodes(codes: Uint16Array, count: number): Buffer {
+  switch (codeWidth(count)) {
+    case 0:
+      return Buffer.alloc(0);
+    case 1:
+      return Buffer.from(codes);
+    default: {
+      const bytes = Buffer.allocUnsafe(2 * codes.length);
+      for (let index = 0; index < codes.length; index++) {
+        bytes[2 * index] = codes[index]! & 0xff;
+        bytes[2 * index + 1] = codes[index]! >> 8;
+      }
+      return bytes;
+    }
+  }
+}
+
+function codeWidth(count: number): number {
+  if (count <= 1) return 0;
+  return count <= 256 ? 1 : 2;
+}
+
+/** Thrown when bytes are not what was written. */
+export class FormatError extends Error {}
+
+/**
+ * Reads the codes of `length` values.
+ * @throws FormatError
+ */
+export function decodeCodes(
+  bytes: Uint8Array,
+  length: number,
+  count: number,
+): Uint8Array | Uint16Array {
+  const width = codeWidth(count);
+  if (bytes.length !== width * length) throw new FormatError("codes have another size");
+  if (width === 0) return new Uint8Array(length);
+  const codes = width === 1 ? new Uint8Array(bytes) : new Uint16Array(new Uint8Array(bytes).buffer);
+  for (let index = 0; index < length; index++) {
+    if (codes[index]! >= count) throw new FormatError(`the code ${codes[index]} is unknown`);
+  }
+  return codes;
+}
+
+/** The values of a column, decoded. */
+export interface DecodedValues {
+  /** The (distinct) values, each followed by the byte 0xFF if they are text. */
+  readonly data: Buffer;
+  /** Where each (distinct) value starts in `data`, and where the last one ends with what separates it from others. */
+  readonly offsets: Uint32Array;
+  readonly codes: Uint8Array | Uint16Array | undefined;
+  readonly distinct: number;
+  /** The number of bytes between values: 1 for text. */
+  readonly separator: number;
+}
+
+/**
+ * Reads `length` values; `distinct` is 0 if each is stored by itself.
+ * @throws FormatError
+ */
+export function decodeValues(
+  bytes: Buffer,
+  length: number,
+  distinct: number,
+  delimiting: Delimiting,
+): DecodedValues {
+  const count = distinct === 0 ? length : distinct;
+  const codesBytes = distinct === 0 ? 0 : codeWidth(distinct) * length;
+  const dataEnd = bytes.length - codesBytes;
+  if (dataEnd < 0) throw new FormatError("a column is too short");
+  const codes = distinct === 0 ? undefined : decodeCodes(bytes.subarray(dataEnd), length, distinct);
+  const { data, offsets } = splitValues(bytes.subarray(0, dataEnd), count, delimiting);
+  return { data, offsets, codes, distinct: count, separator: delimiting === "text" ? 1 : 0 };
+}
+
+function splitValues(
+  bytes: Buffer,
+  count: number,
+  delimiting: Delimiting,
+): { data: Buffer; offsets: Uint32Array } {
+  const offsets = new Uint32Array(count + 1);
+  let data = bytes;
+  if (typeof delimiting === "number") {
+    for (let index = 0; index <= count; index++) offsets[index] = delimiting * index;
+  } else if (delimiting === "text") {
+    for (let index = 0, end = 0; index < count; index++) {
+      end = bytes.indexOf(TEXT_END, end) + 1;
+      if (end === 0) throw new FormatError("a text has no end");
+      offsets[index + 1] = end;
+    }
+  } else if (delimiting === "varint") {
+    for (let index = 0, end = 0; index < count; index++) {
+      while (end < bytes.length && bytes[end]! >= 0x80) end++;
+      offsets[index + 1] = ++end;
+    }
+  } else {
+    const lengths = unpackIntegers(bytes, 0, count);
+    let end = 0;
+    for (const [index, size] of lengths.values.entries()) offsets[index + 1] = end += size;
+    data = bytes.subarray(lengths.end);
+  }
+  if (offsets[count] !== data.length) throw new FormatError("a column has another size");
+  return { data, offsets };
+}
+
+/** Returns integers from 0 to 2^53 - 1 each as a varint. */
+export function packIntegers(numbers: ArrayLike<number>): Buffer {
+  let bytes = Buffer.allocUnsafe(2 * numbers.length + 16);
+  let position = 0;
+  for (let index = 0; index < numbers.length; index++) {
+    if (position + 8 > bytes.length) {
+      const larger = Buffer.allocUnsafe(2 * bytes.length);
+      bytes.copy(larger);
+      bytes = larger;
+    }
+    let rest = numbers[index]!;
+    for (; rest > 0x7f; rest = Math.floor(rest / 0x80)) bytes[position++] = (rest % 0x80) | 0x80;
+    bytes[position++] = rest;
+  }
+  return bytes.subarray(0, position);
+}
+
+/**
+ * Reads integers that `packIntegers` has written; a missing one is an error.
+ * @throws FormatError
+ */
+export function unpackIntegers(
+  bytes: Uint8Array,
+  start: number,
+  count: number,
+): { values: Float64Array; end: number } {
+  if (count > bytes.length - start) throw new FormatError("numbers are missing");
+  const values = new Float64Array(count);
+  let position = start;
+  for (let index = 0; index < count; index++) {
+    let value = 0;
+    for (let unit = 1; ; unit *= 0x80) {
+      if (position >= bytes.length || unit > 2 ** 49) throw new FormatError("a number is cut off");
+      const byte = bytes[position++]!;
+      value += (byte & 0x7f) * unit;
+      if (byte < 0x80) break;
+    }
+    values[index] = value;
+  }
+  return { values, end: position };
+}
+
+/** Maps integers of both signs to those from 0 on, small ones to small ones. */
+export function toUnsigned(number: number): number {
+  return number < 0 ? -2 * number - 1 : 2 * number;
+}
+
+export function toSigned(number: number): number {
+  return number % 2 === 0 ? number / 2 : -(number + 1) / 2;
+}

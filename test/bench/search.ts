@@ -286,11 +286,12 @@ async function fill({ otlpPort, program }: GatewayProcess, records: number): Pro
 
 /** Waits until the journal is merged. */
 async function merged(client: HttpClient): Promise<void> {
-  const waiting = /^tailgate_journal_unmerged_records (\d+)$/m;
+  const valueOf = (metrics: string, name: string): number =>
+    Number(new RegExp(`^tailgate_journal_${name}_sequence (\\d+)$`, "m").exec(metrics)?.[1]);
   for (;;) {
     const { body } = await client.ask("/metrics");
-    const count = Number(waiting.exec(body.toString())?.[1]);
-    if (!(count >= UNMERGED_MAX)) return;
+    const metrics = body.toString();
+    if (valueOf(metrics, "newest") - valueOf(metrics, "merged") < UNMERGED_MAX) return;
     await wait(1_000);
   }
 }

@@ -1,3 +1,4 @@
+import type { RecordFields } from "../filter/records.ts";
 import type { JsonAttributes } from "../envelope/json-attributes.ts";
 import type { Envelope, EnvelopeType, Level } from "../wire/envelope.ts";
 import { otlpToJson } from "../otlp/to-json.ts";
@@ -67,6 +68,11 @@ export class CompositeBatch implements Batch {
 
   resourceAttributes(index: number): JsonAttributes {
     return this.#partOf(index).resourceAttributes(index - this.#start);
+  }
+
+  mayHaveTrigrams(index: number, trigrams: Uint32Array): boolean {
+    const part: RecordFields = this.#partOf(index);
+    return part.mayHaveTrigrams?.(index - this.#start, trigrams) ?? true;
   }
 
   scopeAttributes(index: number): JsonAttributes {

@@ -15,6 +15,7 @@ import type { EnvelopeRules } from "../envelope/rules.ts";
 import { TIMESTAMP_LENGTH, TIMESTAMP_START } from "../envelope/prefix.ts";
 import { otlpToJson } from "../otlp/to-json.ts";
 import { originOfRecords, type Origin, type OriginRef } from "./origin.ts";
+import { TrigramSet } from "../filter/trigrams.ts";
 import { RecordRepair } from "../otlp/repair.ts";
 import { frameHeaderBytes } from "../plugin/text-frame.ts";
 
@@ -71,6 +72,8 @@ export class RecordBatch implements Batch {
   readonly #sources: RecordSource[] = [];
   /** Parsed envelopes are shared by the readers of one turn, but not retained: they are large. */
   #envelopes: WeakRef<(Envelope | undefined)[]> | undefined;
+  /** Stands for the batch in {@link recent}, which does not retain it. */
+  #trigramOwner: object = {};
   #originBytes = 0;
   /** The hashes of audit events; most batches have none. */
   #hashes: Map<number, string> | undefined;
@@ -176,6 +179,7 @@ export class RecordBatch implements Batch {
     this.length = length;
     // Other records may take the indexes of the removed ones.
     this.#envelopes = undefined;
+    this.#trigramOwner = {};
   }
 
   sequence(index: number): number {
@@ -272,6 +276,17 @@ export class RecordBatch implements Batch {
       // As with `record`: an origin that cannot be read must not fail a search.
       return {};
     }
+  }
+
+  mayHaveTrigrams(index: number, trigrams: Uint32Array): boolean {
+    if (trigrams.length === 0) return true;
+    if (recent.owner !== this.#trigramOwner) recent = { owner: this.#trigramOwner, sets: [] };
+    const set = (recent.sets[index] ??= new TrigramSet(
+      this.buffer,
+      this.#cell(index, START),
+      this.#cell(index, END),
+    ));
+    return set.mayHave(trigrams);
   }
 
   scopeAttributes(index: number): JsonAttributes {
@@ -396,6 +411,9 @@ export class RecordBatch implements Batch {
   }
 }
 
+/** The trigrams of the batch that was searched last: usually many filters are matched with one batch, then with the next. */
+let recent: { readonly owner: object; readonly sets: TrigramSet[] } = { owner: {}, sets: [] };
+
 /** Five cells of a record, perhaps a source, and the spare capacity. */
 const RECORD_OVERHEAD_BYTES = 80;
 /** The batch itself and the fixed part of an origin, measured with batches of one record. */
@@ -480,6 +498,10 @@ class Selection implements Batch {
 
   resourceAttributes(index: number): JsonAttributes {
     return this.#batch.resourceAttributes(this.#indexes[index]!);
+  }
+
+  mayHaveTrigrams(index: number, trigrams: Uint32Array): boolean {
+    return this.#batch.mayHaveTrigrams(this.#indexes[index]!, trigrams);
   }
 
   scopeAttributes(index: number): JsonAttributes {

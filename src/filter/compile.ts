@@ -1,7 +1,13 @@
 /** Makes functions of filters that match records. */
 
 import { LEVELS, isSameOrChild, type JsonValue } from "../wire/envelope.ts";
-import type { FieldNode, FilterNode, LoggerNode, TextPattern } from "../wire/query/ast.ts";
+import type {
+  FieldNode,
+  FilterNode,
+  LoggerNode,
+  TextPattern,
+  ValueTest,
+} from "../wire/query/ast.ts";
 import { fold } from "../wire/query/fold.ts";
 import { fieldValues, FieldPath, valuesAtPath } from "./fields.ts";
 import type { RecordFields } from "./records.ts";
@@ -14,6 +20,7 @@ import {
   wildcardSearch,
   wildcardTest,
 } from "./text-search.ts";
+import { trigramsOf, trigramsOfAll } from "./trigrams.ts";
 import { compileValueTest } from "./value-test.ts";
 
 /** One node of a filter, ready to match records. */
@@ -107,11 +114,13 @@ function textNode(pattern: TextPattern): CompiledNode {
       return literalNode(pattern.text);
     case "wildcard": {
       const isMatch = wildcardSearch(pattern.parts);
+      const trigrams = trigramsOfAll(pattern.parts);
       return {
         reads: 2,
         instructions: 0,
         // The values side by side have a match if one of them has one.
         matches: (records, index) =>
+          records.mayHaveTrigrams?.(index, trigrams) !== false &&
           mayContain(records, index, pattern.parts) &&
           isMatch(searchText(records.envelope(index))) &&
           someText(records.envelope(index), (text) => isMatch(fold(text))),
@@ -132,10 +141,12 @@ function literalNode(text: string): CompiledNode {
   const search = indexOfText(text);
   const isIn = (value: string): boolean => search(value, 0) >= 0;
   const isWithinValue = !text.includes(VALUE_SEPARATOR);
+  const trigrams = trigramsOf(text);
   return {
     reads: isWithinValue ? 1 : 2,
     instructions: 0,
     matches: (records, index) =>
+      records.mayHaveTrigrams?.(index, trigrams) !== false &&
       records.mayContain?.(index, text) !== false &&
       isIn(searchText(records.envelope(index))) &&
       (isWithinValue || someText(records.envelope(index), (value) => isIn(fold(value)))),
@@ -153,9 +164,11 @@ function fieldNode({ name, test, alsoText }: FieldNode): CompiledNode {
   const passes = compileValueTest(test);
   const instructions = test.kind === "regex" ? compileRegex(test).instructions : 0;
   const path = new FieldPath(name);
+  const trigrams = trigramsOfAll([...namesOf(name), ...textsOf(test)]);
   const isField: Match = (records, index) =>
-    records.testField?.(index, name, passes) ??
-    fieldValues(records.envelope(index), path).some(passes);
+    records.mayHaveTrigrams?.(index, trigrams) !== false &&
+    (records.testField?.(index, name, passes) ??
+      fieldValues(records.envelope(index), path).some(passes));
   const shared = sharedAttributes(name);
   const field: CompiledNode = {
     reads: shared ? 2 : 1,
@@ -173,6 +186,32 @@ function fieldNode({ name, test, alsoText }: FieldNode): CompiledNode {
     matches: (records, index) => field.matches(records, index) || text.matches(records, index),
   };
 }
+
+/** Returns what the names of members contain that lead to the field, but for indexes of lists. */
+function namesOf(name: string): string[] {
+  return name
+    .split(".")
+    .filter((part) => !/^\d+$/.test(part))
+    .map(fold);
+}
+
+/** Returns folded texts that a value contains that passes the test; it is a string then, or a list of strings. */
+function textsOf(test: ValueTest): readonly string[] {
+  switch (test.kind) {
+    case "equals":
+      return JSON_START.test(test.text) ? [] : [test.text];
+    case "exact":
+      return JSON_START.test(test.text) ? [] : [fold(test.text)];
+    case "wildcard":
+      return test.parts.filter((part) => !JSON_PUNCTUATION.test(part));
+    default:
+      return [];
+  }
+}
+
+/** Maps and lists are compared by their JSON, in which JavaScript may change numbers and the order of members. */
+const JSON_START = /^[[{]/;
+const JSON_PUNCTUATION = /[[\]{},:]/;
 
 /** Returns where a field of the resource or of the scope is looked up; undefined for other fields. */
 function sharedAttributes(name: string): SharedAttributes | undefined {

@@ -23,6 +23,11 @@ export interface RecordFields {
   ): boolean | undefined;
   /** Returns false if no value of the envelope contains a text, given folded. A shortcut of the same kind. */
   mayContain?(index: number, text: string): boolean;
+  /**
+   * Returns false if the envelope surely lacks one of these trigrams, of which every text that is searched for has some. A
+   * shortcut for records that are encoded but not parsed.
+   */
+  mayHaveTrigrams?(index: number, trigrams: Uint32Array): boolean;
 }
 
 /**
@@ -38,5 +43,6 @@ export function heldRecord(records: RecordFields, index: number): RecordFields {
     envelope: () => (envelope ??= records.envelope(index)),
     resourceAttributes: () => records.resourceAttributes?.(index) ?? {},
     scopeAttributes: () => records.scopeAttributes?.(index) ?? {},
+    mayHaveTrigrams: (_, trigrams) => records.mayHaveTrigrams?.(index, trigrams) ?? true,
   };
 }

@@ -34,6 +34,7 @@ import { benchReload } from "./reload.ts";
 import { comparison, record } from "./recorded.ts";
 import type { Scale } from "./rounds.ts";
 import { benchSearch } from "./search.ts";
+import { benchSubscriptions } from "./search/subscriptions.ts";
 import { benchInstall, benchSmall } from "./small.ts";
 import { tableOf } from "./table.ts";
 
@@ -54,6 +55,7 @@ const BENCHMARKS = new Map<string, readonly Benchmark[]>([
   ["growth", [benchGrowth]],
   ["reload", [benchReload]],
   ["search", [benchSearch]],
+  ["subscriptions", [benchSubscriptions]],
   ["small", [benchSmall, benchInstall]],
   ["collector", [benchCollector]],
   ["export", [benchExport]],

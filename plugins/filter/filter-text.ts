@@ -12,8 +12,8 @@ export const filterText = z
 /** Returns why a text is no filter; undefined if it is one. */
 function problemOf(text: string): string | undefined {
   try {
-    if (parseFilter({ q: text }).key !== "") return undefined;
-    return "expected a filter with at least one term";
+    parseFilter({ q: text });
+    return text.trim() === "" ? "expected a filter with at least one term" : undefined;
   } catch (error) {
     if (TailgateError.is(error, "FILTER_INVALID")) return error.message;
     throw error;

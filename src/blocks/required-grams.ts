@@ -3,7 +3,7 @@
 import type { FieldNode, FilterNode, RegexPattern, TextPattern } from "../wire/query/ast.ts";
 import { fold } from "../wire/query/fold.ts";
 import { gramsOf, type RequiredGram } from "./grams.ts";
-import { literalsOfRegex, type RequiredTexts } from "./regex-literals.ts";
+import { literalsOfRegex, type RequiredTexts } from "../filter/regex-literals.ts";
 
 /** Grams that a block must have: of an AND all, of an OR those of one of its parts. Undefined if nothing is required. */
 export type GramRequirement =

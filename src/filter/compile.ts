@@ -5,6 +5,7 @@ import type {
   FieldNode,
   FilterNode,
   LoggerNode,
+  RegexPattern,
   TextPattern,
   ValueTest,
 } from "../wire/query/ast.ts";
@@ -12,6 +13,7 @@ import { fold } from "../wire/query/fold.ts";
 import { fieldValues, FieldPath, valuesAtPath } from "./fields.ts";
 import type { RecordFields } from "./records.ts";
 import { compileRegex } from "./regex.ts";
+import { literalsOfRegex, type RequiredTexts } from "./regex-literals.ts";
 import {
   indexOfText,
   searchText,
@@ -128,10 +130,13 @@ function textNode(pattern: TextPattern): CompiledNode {
     }
     default: {
       const regex = compileRegex(pattern);
+      const trigrams = trigramsOfAll(textsOfRegex(pattern));
       return {
         reads: 1,
         instructions: regex.instructions,
-        matches: (records, index) => someText(records.envelope(index), regex.test),
+        matches: (records, index) =>
+          records.mayHaveTrigrams?.(index, trigrams) !== false &&
+          someText(records.envelope(index), regex.test),
       };
     }
   }
@@ -204,9 +209,21 @@ function textsOf(test: ValueTest): readonly string[] {
       return JSON_START.test(test.text) ? [] : [fold(test.text)];
     case "wildcard":
       return test.parts.filter((part) => !JSON_PUNCTUATION.test(part));
+    case "regex":
+      return textsOfRegex(test).filter((part) => !JSON_PUNCTUATION.test(part));
     default:
       return [];
   }
+}
+
+/** Returns folded texts that every value contains that has a match. */
+function textsOfRegex({ source, assumesMatch = false }: RegexPattern): string[] {
+  return assumesMatch ? [] : textsOfAll(literalsOfRegex(source)).map(fold);
+}
+
+function textsOfAll(required: RequiredTexts): string[] {
+  if (required.kind === "text") return [required.text];
+  return required.kind === "and" ? required.parts.flatMap(textsOfAll) : [];
 }
 
 /** Maps and lists are compared by their JSON, in which JavaScript may change numbers and the order of members. */

@@ -25,11 +25,13 @@ export interface Filter {
   readonly terms: readonly FilterTerm[];
   /** Estimates how long it takes to match a record of this size, in microseconds. */
   effort(bytes: number): number;
+  /** Returns whether a record matches. */
   matches(records: RecordFields, index: number): boolean;
 }
 
 /** One term of a filter. */
 export interface FilterTerm {
+  /** Returns whether a record matches. */
   matches(records: RecordFields, index: number): boolean;
 }
 

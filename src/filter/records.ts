@@ -4,9 +4,13 @@ import type { Envelope, EnvelopeType, JsonValue, Level } from "../wire/envelope.
 
 /** What a filter reads of records, by their index in a batch. */
 export interface RecordFields {
+  /** Whether it is a system log or an audit event. */
   type(index: number): EnvelopeType;
+  /** The level of its envelope. */
   level(index: number): Level;
+  /** The logger of its envelope. */
   logger(index: number): string;
+  /** Its envelope. */
   envelope(index: number): Envelope;
   /** The attributes of the record's resource, with values as in envelopes. Without it, no record has any. */
   resourceAttributes?(index: number): Readonly<Record<string, JsonValue>>;

@@ -3,8 +3,6 @@
  * all filters: looking up the trigrams of a text takes a few nanoseconds, searching for it as long as the envelope is.
  */
 
-import { FOLDED_BYTES } from "../wire/query/fold.ts";
-
 /** The hashes of a text's trigrams, all of which an envelope with this text has; empty if it may have none of them. */
 export type Trigrams = Uint32Array;
 
@@ -22,9 +20,9 @@ export function trigramsOf(text: string): Trigrams {
   const hashes = new Set<number>();
   for (const [run] of text.matchAll(/[ !#-[\]-~]{3,}/g)) {
     for (let index = 2; index < run.length; index++) {
-      hashes.add(
-        hashOf(run.charCodeAt(index - 2), run.charCodeAt(index - 1), run.charCodeAt(index)),
-      );
+      let codes = 0;
+      for (let at = index - 2; at <= index; at++) codes = (codes << 8) | run.charCodeAt(at) | CASE;
+      hashes.add(hashOf(codes) >>> 0);
     }
   }
   return hashes.size === 0 ? NO_TRIGRAMS : Uint32Array.from(hashes);
@@ -35,8 +33,12 @@ export function trigramsOfAll(texts: readonly string[]): Trigrams {
   return Uint32Array.from(new Set(texts.flatMap((text) => [...trigramsOf(text)])));
 }
 
-function hashOf(first: number, second: number, third: number): number {
-  return Math.imul(first | (second << 8) | (third << 16), 0x9e37_79b1) >>> 0;
+/** Sets letters in lower case; that some other characters become equal as well does no harm. */
+const CASE = 0x20;
+
+/** Of three bytes. */
+function hashOf(codes: number): number {
+  return Math.imul(codes & 0xff_ffff, 0x9e37_79b1);
 }
 
 /** Fewer than one bit in eight is set, so texts of five trigrams are mistaken once in 30 000 times. */
@@ -63,15 +65,12 @@ export class TrigramSet {
     const bits = this.#bits;
     const shift = this.#shift;
     let union = 0;
-    let first = 0;
-    let second = 0;
+    let codes = 0;
     for (let index = start; index < end; index++) {
       const byte = bytes[index]!;
-      const third = FOLDED_BYTES[byte]!;
-      const bit = hashOf(first, second, third) >>> shift;
+      codes = (codes << 8) | byte | CASE;
+      const bit = hashOf(codes) >>> shift;
       bits[bit >>> 3]! |= 1 << (bit & 7);
-      first = second;
-      second = third;
       union |= byte;
     }
     if (hasOtherForms(bytes.subarray(start, end), union >= 0x80)) bits.fill(0xff);

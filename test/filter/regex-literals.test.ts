@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { RE2JS } from "re2js";
 import { expect, test } from "vitest";
-import { literalsOfRegex, type RequiredTexts } from "../../src/blocks/regex-literals.ts";
+import { literalsOfRegex, type RequiredTexts } from "../../src/filter/regex-literals.ts";
 
 function isIn(text: string, required: RequiredTexts): boolean {
   switch (required.kind) {

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { repositoryPath } from "./document.ts";
 
 /** Exports, after their file, that are listed without their members: other pages describe them, or few need them. */
-const SUMMARIZED = /^\.\.\/(?:wire|runtime)\/|AddressedRequest$/;
+const SUMMARIZED = /^\.\.\/(?:wire|runtime|filter)\/|AddressedRequest$/;
 
 /** What has no doc comment of Tailgate's. */
 const FOREIGN: Readonly<Record<string, string>> = {
@@ -86,7 +86,7 @@ async function section(module: string, { title, exports }: Group): Promise<strin
 }
 
 /** Types whose members take no more text than this are rows of their group's table. */
-const ROW_CHARACTERS_MAX = 350;
+const ROW_CHARACTERS_MAX = 410;
 
 /** Returns the declaration with its members in its text. */
 function withMembers({ signature, text, members }: Declaration): Member {

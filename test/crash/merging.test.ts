@@ -10,7 +10,7 @@ const MAIN = fileURLToPath(new URL("merging-main.ts", import.meta.url));
 /** `npm run test:crash` sets more. */
 const MOMENTS = Math.ceil(Number(process.env["CRASH_MOMENTS"] ?? 20) / 10);
 const MERGED_MS_MAX = 60;
-const ROUND_MS_MAX = 15_000;
+const ROUND_MS_MAX = 30_000;
 
 /** Returns the newest sequence that was durable when the program was killed. */
 async function killWhileMerging(directory: JournalDirectory): Promise<number> {

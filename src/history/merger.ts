@@ -253,6 +253,7 @@ export class Merger {
   /** Resolves when the history is closed; what is not merged stays in the journal. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#thread?.hold();
     this.#committed?.resolve();
     await this.#running;
     await this.#thread?.close();
@@ -263,6 +264,7 @@ export class Merger {
 class MergeThread {
   readonly opened: Promise<void>;
   hasEnded = false;
+  #isHeld = false;
   readonly #worker: Worker;
   readonly #waiting = new Map<number, PromiseWithResolvers<MergeReply>>();
   readonly #ended = Promise.withResolvers<void>();
@@ -291,21 +293,27 @@ class MergeThread {
     if (this.hasEnded) return Promise.reject(this.#cause);
     const id = ++this.#lastId;
     this.#worker.postMessage({ id, message } satisfies WithId<MergeRequest>, memory);
-    return this.#wait(id);
+    return this.#wait(id, isBackground(message));
   }
 
-  /** While nothing is under way, the worker does not keep the process alive. */
-  #wait(id: number): Promise<MergeReply> {
+  /** Nothing keeps the process alive but requests that somebody waits for: what is not merged is merged later. */
+  #wait(id: number, isInBackground = false): Promise<MergeReply> {
     const waiting = Promise.withResolvers<MergeReply>();
     this.#waiting.set(id, waiting);
-    this.#worker.ref();
+    if (!isInBackground) this.#worker.ref();
     return waiting.promise;
+  }
+
+  /** Keeps the process alive until the worker has ended. */
+  hold(): void {
+    this.#isHeld = true;
+    this.#worker.ref();
   }
 
   #handle(id: number, reply: MergeReply): void {
     this.#waiting.get(id)?.resolve(reply);
     this.#waiting.delete(id);
-    if (this.#waiting.size === 0) this.#worker.unref();
+    if (this.#waiting.size === 0 && !this.#isHeld) this.#worker.unref();
   }
 
   #end(): void {
@@ -317,10 +325,14 @@ class MergeThread {
 
   async close(): Promise<void> {
     if (this.hasEnded) return;
-    this.#worker.ref();
+    this.hold();
     this.request({ kind: "close" }, []).catch(() => {});
     await this.#ended.promise;
   }
+}
+
+function isBackground({ kind }: MergeRequest): boolean {
+  return kind === "add" || kind === "flush" || kind === "trim";
 }
 
 /** The worker's file is next to this one, in the source and in the build. A bundle that inlines this file has none. */

@@ -1,3 +1,4 @@
+import type { CountOptions, HistoryCounts, HistorySearch } from "../history/history.ts";
 import { NO_HASH } from "../envelope/audit-line.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
 import type { EnvelopeType, HostJournal, JournalPage, JournalQuery } from "../plugin/index.ts";
@@ -5,6 +6,8 @@ import type { TrustedClock } from "./trusted-clock.ts";
 
 /** A journal that notifies its readers of new records. */
 export interface WatchedJournal extends HostJournal {
+  /** The part of the journal that is searched by its index; undefined for an engine without one. */
+  readonly history?: JournalHistory | undefined;
   /** The sequence up to which records were moved to the history; undefined for an engine without one. */
   readonly mergedUpTo?: number | undefined;
   /**
@@ -12,6 +15,18 @@ export interface WatchedJournal extends HostJournal {
    * unsubscribes.
    */
   watch(listener: () => void): () => void;
+}
+
+/** Searches what is merged, as {@link History} does, and adds what only the journal knows: gaps. */
+export interface JournalHistory {
+  readonly mergedUpTo: number;
+  /** Yields pages with all records that match, and no others. */
+  find(search: HistorySearch, limit: number, signal: AbortSignal): AsyncIterable<JournalPage>;
+  count(
+    search: HistorySearch,
+    options: CountOptions,
+    signal: AbortSignal,
+  ): AsyncIterable<HistoryCounts>;
 }
 
 /** Gives every record its sequence and stores it. Engines: memory, sqlite. */

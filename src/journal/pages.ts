@@ -58,8 +58,8 @@ export function pageOfBlocks(
   return isUnfiltered ? withLostRanges(page) : page;
 }
 
-/** Leaves out the records of the first and last commit that are outside of the page. */
-function decodePage(
+/** Makes a page of what was found: what is missing does not match. Leaves out the records that are outside of its range. */
+export function decodePage(
   { from, to, blocks, gaps: known }: BlocksPage,
   onRepaired: (sequences: readonly number[]) => void,
 ): JournalPage {

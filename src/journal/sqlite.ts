@@ -5,7 +5,13 @@ import { settle } from "../batch/origin.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
 import { TailgateError, textOf } from "../wire/errors.ts";
 import type { BlockRange } from "../history/block-range.ts";
-import type { HistoryPage } from "../history/history.ts";
+import { HistorySearches } from "../history/history-search.ts";
+import type {
+  CountOptions,
+  HistoryCounts,
+  HistoryPage,
+  HistorySearch,
+} from "../history/history.ts";
 import type { Limits } from "../history/merge-worker.ts";
 import { Merger, type FreshRecords } from "../history/merger.ts";
 import { readHistorySync } from "../history/read-sync.ts";
@@ -18,12 +24,13 @@ import type {
   Damage,
   EpochStart,
   Journal,
+  JournalHistory,
   Retention,
   SequenceGap,
   StoredEvent,
 } from "./journal.ts";
 import { MemoryTail } from "./memory.ts";
-import { emptyPage, pageOfBlocks, pageOfGap } from "./pages.ts";
+import { decodePage, emptyPage, pageOfBlocks, pageOfGap, type BlocksPage } from "./pages.ts";
 import type { PageQuery } from "./page-reader.ts";
 import { parseSavedClock, TrustedClock } from "./trusted-clock.ts";
 import {
@@ -94,6 +101,8 @@ export class SqliteJournal implements Journal {
   readonly #tail: MemoryTail;
   readonly #pool = new BufferPool();
   readonly #merger: Merger;
+  readonly #searches: HistorySearches;
+  readonly history: JournalHistory;
   #worker: WorkerThread;
   #epochs: readonly EpochStart[];
   /** In order. */
@@ -149,6 +158,15 @@ export class SqliteJournal implements Journal {
     this.durable = state.newest;
     this.#sentChain = state.chain;
     this.chain = state.chain;
+    this.#searches = new HistorySearches(options.directory);
+    const mergedUpTo = (): number => this.mergedUpTo;
+    this.history = {
+      get mergedUpTo() {
+        return mergedUpTo();
+      },
+      find: (search, limit, signal) => this.#find(search, limit, signal),
+      count: (search, counted, signal) => this.#count(search, counted, signal),
+    };
     this.#merger = new Merger({
       directory: options.directory,
       merged: state.merged,
@@ -554,8 +572,24 @@ export class SqliteJournal implements Journal {
     return { from: this.#startOf(query), order, type, sinceMs, untilMs };
   }
 
+  #toHistoryPage(query: JournalQuery, found: HistoryPage): JournalPage {
+    const stored = this.#withOwnGaps(found);
+    const page = pageOfBlocks(query, stored, (sequences) => this.#reportRepairs(sequences));
+    this.#reportDamage(page);
+    return page;
+  }
+
+  #withOwnGaps({ from, to, blocks, gaps }: HistoryPage): BlocksPage {
+    return {
+      from,
+      to,
+      blocks: blocks.map((block) => ({ ...block, lastSequence: to })),
+      gaps: this.#allGaps({ from, to }, gaps),
+    };
+  }
+
   /** The journal knows the gaps that the history does not. */
-  #toHistoryPage(query: JournalQuery, { from, to, blocks, gaps }: HistoryPage): JournalPage {
+  #allGaps({ from, to }: BlockRange, known: readonly Gap[]): Gap[] {
     const own = this.#gaps
       .filter(({ first, last }) => last >= from && first <= to)
       .map(({ first, last, reason }) => ({
@@ -563,15 +597,30 @@ export class SqliteJournal implements Journal {
         to: Math.min(last, to),
         reason,
       }));
-    const stored = {
-      from,
-      to,
-      blocks: blocks.map((block) => ({ ...block, lastSequence: to })),
-      gaps: [...gaps, ...own].sort((one, other) => one.from - other.from),
-    };
-    const page = pageOfBlocks(query, stored, (sequences) => this.#reportRepairs(sequences));
-    this.#reportDamage(page);
-    return page;
+    return [...known, ...own].sort((one, other) => one.from - other.from);
+  }
+
+  async *#find(
+    search: HistorySearch,
+    limit: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<JournalPage> {
+    for await (const found of this.#searches.find(search, limit, signal)) {
+      const stored = this.#withOwnGaps(found);
+      const page = decodePage(stored, (sequences) => this.#reportRepairs(sequences));
+      this.#reportDamage(page);
+      yield page;
+    }
+  }
+
+  async *#count(
+    search: HistorySearch,
+    options: CountOptions,
+    signal: AbortSignal,
+  ): AsyncGenerator<HistoryCounts> {
+    for await (const counts of this.#searches.count(search, options, signal)) {
+      yield { ...counts, gaps: this.#allGaps(counts, counts.gaps) };
+    }
   }
 
   #toPage(query: JournalQuery, reply: WorkerReply): JournalPage {
@@ -747,6 +796,7 @@ export class SqliteJournal implements Journal {
     clearInterval(this.#tidyTimer);
     clearTimeout(this.#probeTimer);
     while (this.#underway.size > 0) await Promise.all(this.#underway.values());
+    await this.#searches.close();
     await this.#merger.close();
     this.#isClosed = true;
     await this.#restarting?.catch(() => {});

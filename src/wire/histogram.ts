@@ -78,6 +78,12 @@ export class TimeBuckets {
     this.#countsAt(Math.floor(timeMs / this.#widthMs))[rank]!++;
   }
 
+  /** Adds the counts by level of records that are within a period, shorter than a bucket, which starts at that time. */
+  addCounts(startMs: number, counts: Readonly<LevelCounts>): void {
+    this.#extend(startMs, startMs);
+    addTo(this.#countsAt(Math.floor(startMs / this.#widthMs)), counts);
+  }
+
   merge(other: TimeBuckets): void {
     if (other.#buckets.size === 0) return;
     this.#widen(other.#widthMs);

@@ -1,4 +1,5 @@
 import type { Batch, HostJournal } from "../../plugin/index.ts";
+import type { CountOptions, HistoryCounts } from "../../history/history.ts";
 import { LEVELS } from "../../wire/envelope.ts";
 import { facetValue, type Facet } from "../../wire/fields.ts";
 import {
@@ -62,10 +63,13 @@ class RecordCounts implements MatchSink {
   readonly facets: ReadonlyMap<Facet, NameCounts>;
   /** All records, by the rank of their level. */
   readonly levels: LevelCounts = LEVELS.map(() => 0);
+  readonly left = Infinity;
+  readonly counting: CountOptions;
   #characters = 0;
 
   constructor(query: CountRequest) {
     const { facets } = query;
+    this.counting = { fields: facets, valuesMax: VALUES_MAX };
     this.times = new CountsOverTime(query, Date.now());
     this.readsEnvelopes = facets.some((facet) => facet !== "logger");
     this.facets = new Map(facets.map((facet) => [facet, new NameCounts()]));
@@ -83,9 +87,19 @@ class RecordCounts implements MatchSink {
     return true;
   }
 
-  #count(values: NameCounts, value: string): void {
+  addCounts({ times, values }: HistoryCounts): void {
+    for (const [startMs, ...byRank] of times) {
+      for (const [rank, count] of byRank.entries()) this.levels[rank]! += count;
+      this.times.addCounts(startMs!, byRank);
+    }
+    for (const [facet, names] of this.facets) {
+      for (const [value, count] of values[facet]!) this.#count(names, value, count);
+    }
+  }
+
+  #count(values: NameCounts, value: string, count = 1): void {
     const fits = this.#characters + value.length <= VALUE_CHARACTERS_MAX;
-    const isNew = values.countUpTo(fits ? VALUES_MAX : 0, value);
+    const isNew = values.countUpTo(fits ? VALUES_MAX : 0, value, count);
     if (isNew) this.#characters += value.length;
   }
 }
@@ -125,6 +139,13 @@ class CountsOverTime {
     else this.#periodOf(timeMs).add(timeMs, rank);
   }
 
+  addCounts(startMs: number, byRank: LevelCounts): void {
+    const sum = byRank.reduce((one, other) => one + other, 0);
+    if (startMs < this.#firstMs) this.#before += sum;
+    else if (startMs > this.#lastMs) this.#after += sum;
+    else this.#periodOf(startMs).addCounts(startMs, byRank);
+  }
+
   #periodOf(timeMs: number): TimeBuckets {
     const number = Math.floor(timeMs / PERIOD_MS);
     let period = this.#periods.get(number);
@@ -159,15 +180,15 @@ export class NameCounts {
     this.#counts = new Map(known.map((name) => [name, 0]));
   }
 
-  count(name: string): void {
-    this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
+  count(name: string, times = 1): void {
+    this.#counts.set(name, (this.#counts.get(name) ?? 0) + times);
   }
 
   /** Counts a name unless it is new and there are `namesMax` already. Returns true if it was added. */
-  countUpTo(namesMax: number, name: string): boolean {
+  countUpTo(namesMax: number, name: string, times = 1): boolean {
     const isKnown = this.#counts.has(name);
     if (!isKnown && this.#counts.size >= namesMax) return false;
-    this.count(name);
+    this.count(name, times);
     return !isKnown;
   }
 

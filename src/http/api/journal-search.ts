@@ -8,6 +8,8 @@ import type {
   JournalPage,
   JournalQuery,
 } from "../../plugin/index.ts";
+import type { CountOptions, HistoryCounts, HistorySearch } from "../../history/history.ts";
+import type { WatchedJournal } from "../../journal/journal.ts";
 import type { EnvelopeType } from "../../wire/envelope.ts";
 import { bothFilters, PARSE_EFFORT_PER_BYTE, type Filter } from "../../filter/filter.ts";
 import { heldRecord, type RecordFields } from "../../filter/records.ts";
@@ -31,6 +33,11 @@ const PAGE_EFFORT = 5;
 const READ_EFFORT = 1_000;
 const BYTES_PER_EFFORT = 256;
 
+/** A request searches the part of the journal that has an index for about this time. */
+const HISTORY_MS_MAX = 1_500;
+
+const NEVER = new AbortController().signal;
+
 /** Records that have left memory and are not on disk yet will be there soon. */
 const UNREADABLE_DELAY_MS = 20;
 
@@ -49,6 +56,11 @@ export interface MatchSink {
   readonly readsEnvelopes: boolean;
   /** Returns false if the record does not fit: the search ends before it. */
   add(batch: Batch, index: number): boolean;
+  /** How many more records it accepts. */
+  readonly left: number;
+  /** If it only counts: what it counts of the part of the journal that has an index, and how it receives that. */
+  readonly counting?: CountOptions;
+  addCounts?(counts: HistoryCounts): void;
 }
 
 /** Whom a search is for. */
@@ -71,12 +83,12 @@ export interface SearchResult {
 
 /** Searches the journal, a limited part of it for each request. */
 export class JournalSearches {
-  readonly #journal: HostJournal;
+  readonly #journal: WatchedJournal;
   readonly #queue: SearchQueue;
   /** Requests read the disk in turn, so that a commit waits for at most one page. */
   #lastRead: Promise<unknown> = Promise.resolve();
 
-  constructor(journal: HostJournal, queue: SearchQueue) {
+  constructor(journal: WatchedJournal, queue: SearchQueue) {
     this.#journal = journal;
     this.#queue = queue;
   }
@@ -159,11 +171,50 @@ export class JournalSearches {
       untilMs: until === undefined ? undefined : Date.parse(until) + 1,
     } as const;
     while (!progress.hasReached(newest)) {
+      if (this.#isInHistory(progress.next)) {
+        await this.#searchHistory(progress);
+        continue;
+      }
       const page = await this.#read({ ...query, from: progress.next }, progress);
       if (page.to >= page.from) await progress.searchPage(page);
       else if (ascending) return delay(UNREADABLE_DELAY_MS);
       else progress.next = 0;
     }
+  }
+
+  /** Memory is searched first: it needs no other thread. */
+  #isInHistory(sequence: number): boolean {
+    const { history, oldest } = this.#journal;
+    return history !== undefined && sequence < oldest && sequence <= history.mergedUpTo;
+  }
+
+  /** Searches the part of the journal that has an index, until the request's time is over. */
+  async #searchHistory(progress: SearchProgress): Promise<void> {
+    const { history } = this.#journal;
+    const { sink, next } = progress;
+    const search = progress.historySearch(history!.mergedUpTo);
+    const signal = progress.searcher.access.signal ?? NEVER;
+    const until = performance.now() + HISTORY_MS_MAX;
+    try {
+      if (sink.counting) {
+        for await (const counts of history!.count(search, sink.counting, signal)) {
+          progress.addCounts(counts);
+          if (progress.isOver) return;
+          if (performance.now() >= until) return progress.exhaust();
+        }
+      } else {
+        for await (const page of history!.find(search, sink.left, signal)) {
+          await progress.searchPage(page, true);
+          if (progress.isOver) return;
+          if (performance.now() >= until) return progress.exhaust();
+        }
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      throw error;
+    }
+    // Cannot be, as the ranges of the parts cover that of the search; but it would be a search without an end.
+    if (progress.next === next) throw new Error("the search of the history has no result");
   }
 
   async #read(query: JournalQuery, progress: SearchProgress): Promise<JournalPage> {
@@ -179,6 +230,11 @@ export class JournalSearches {
     this.#lastRead = reading.catch(() => {});
     return reading;
   }
+}
+
+/** Returns a time as envelopes show it in microseconds since 1970. */
+function microsOf(time: string): number {
+  return Date.parse(time) * 1_000 + Number(time.slice(23, 26));
 }
 
 function accessEnded(): HttpError {
@@ -223,6 +279,36 @@ class SearchProgress {
     return this.#filters.length > 1;
   }
 
+  /** What to search for in the history, which is complete up to `merged`. */
+  historySearch(merged: number): HistorySearch {
+    const { ascending, since, until } = this.search;
+    return {
+      ...(ascending ? { from: this.next, to: merged } : { from: 1, to: this.next }),
+      order: ascending ? "asc" : "desc",
+      filters: this.#filters.map(({ node }) => node),
+      type: this.type,
+      sinceMicros: since === undefined ? undefined : microsOf(since),
+      untilMicros: until === undefined ? undefined : microsOf(until),
+    };
+  }
+
+  get sink(): MatchSink {
+    return this.#sink;
+  }
+
+  /** Ends the search: it has taken all the time that a request has. */
+  exhaust(): void {
+    this.#effort = EFFORT_MAX;
+  }
+
+  addCounts(counts: HistoryCounts): void {
+    this.#sink.addCounts!(counts);
+    if (counts.matches > 0) this.#hasRecords = true;
+    const { ascending } = this.search;
+    this.next = ascending ? counts.to + 1 : counts.from - 1;
+    for (const gap of inOrder(counts.gaps, ascending)) this.#addGap(gap);
+  }
+
   /** Lets a search that waits for records continue. */
   renewEffort(): void {
     this.#effort = 0;
@@ -258,13 +344,16 @@ class SearchProgress {
     this.#effort += READ_EFFORT + (records?.byteLength ?? 0) / BYTES_PER_EFFORT;
   }
 
-  /** Searches a page that starts with the next sequence, as far as the request's limits allow. */
-  async searchPage(page: JournalPage): Promise<void> {
+  /**
+   * Searches a page that starts with the next sequence, as far as the request's limits allow. `isFound`: all its records
+   * match.
+   */
+  async searchPage(page: JournalPage, isFound = false): Promise<void> {
     const start = this.next;
     const end = this.#endOf(page);
     this.#effort += PAGE_EFFORT;
     if (this.#slice.isOver(PAGE_EFFORT)) await this.#slice.yield();
-    await this.#searchRecords(page.records, end);
+    await this.#searchRecords(page.records, end, isFound ? [] : this.#filters);
     const { ascending } = this.search;
     const [from, to] = ascending ? [start, this.next - 1] : [this.next + 1, start];
     for (const gap of inOrder(page.gaps, ascending)) {
@@ -280,7 +369,11 @@ class SearchProgress {
     return Math.max(from - 1, tooMany?.to ?? -Infinity);
   }
 
-  async #searchRecords(batch: Batch | undefined, end: number): Promise<void> {
+  async #searchRecords(
+    batch: Batch | undefined,
+    end: number,
+    filters: readonly Filter[],
+  ): Promise<void> {
     const { ascending } = this.search;
     const length = batch?.length ?? 0;
     for (let step = 0; step < length; step++) {
@@ -290,11 +383,11 @@ class SearchProgress {
       this.#effort += LOOK_EFFORT;
       if (this.#slice.isOver(LOOK_EFFORT) && !(await this.#yield())) return;
       let isMatch = this.#isInTime(batch!, index);
-      for (let position = 0; isMatch && position < this.#filters.length; position++) {
+      for (let position = 0; isMatch && position < filters.length; position++) {
         const effort = this.#matchEffort(position, batch!.size(index));
         this.#effort += effort;
         if (this.#slice.isOver(effort) && !(await this.#yield())) return;
-        const filter = this.#filters[position]!;
+        const filter = filters[position]!;
         isMatch =
           effort <= MATCH_EFFORT_AT_ONCE
             ? filter.matches(batch!, index)

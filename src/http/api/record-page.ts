@@ -50,6 +50,10 @@ export class RecordPage implements MatchSink {
     return this.#isOutOfMemory && this.#count === 0;
   }
 
+  get left(): number {
+    return this.#limit - this.#count;
+  }
+
   get count(): number {
     return this.#count;
   }

@@ -32,7 +32,7 @@ import { renderFrames, rulesText, type EnvelopeRules } from "../envelope/rules.t
 import { ProtobufOrigin, type Origin } from "./origin.ts";
 import { RecordBatch } from "./record-batch.ts";
 
-/** Fewer records of a request are merged with their neighbors: their resource would take too much space. */
+/** Fewer records of a request are merged with their neighbors, if any: their resource would take too much space. */
 const SHARED_RECORDS_MIN = 32;
 /** So do few records of a large request, through all of which it takes longer to go. */
 const SHARED_SPARSELY_MAX = 16;
@@ -294,7 +294,9 @@ class BlockRequest {
       let end = start + 1;
       while (end < length && batches[end]!.origin(indexes[end]!) === origin) end++;
       const positions =
-        end - start < SHARED_RECORDS_MIN ? undefined : positionsIn(origin, list, start, end);
+        end - start < Math.min(SHARED_RECORDS_MIN, length)
+          ? undefined
+          : positionsIn(origin, list, start, end);
       const part = positions && requestPart(origin, positions, end - start);
       if (part !== undefined) {
         this.#addLoose(list, loose, start);

@@ -263,10 +263,20 @@ const SQLITE_PERM = 3;
 const SQLITE_BUSY = 5;
 const SQLITE_NOMEM = 7;
 const SQLITE_IOERR = 10;
+const SQLITE_CORRUPT = 11;
 const SQLITE_FULL = 13;
+const SQLITE_NOTADB = 26;
 const SQLITE_IOERR_SHORT_READ = 522;
 
-/** False for failures of the system, which say nothing about the file. */
+/** True if SQLite has found damage that nothing else tells about. */
+export function isCorrupt(error: unknown): boolean {
+  const { errcode = 0 } = error as { errcode?: number };
+  return (
+    [SQLITE_CORRUPT, SQLITE_NOTADB].includes(errcode & 0xff) || errcode === SQLITE_IOERR_SHORT_READ
+  );
+}
+
+/** Of an error while the file is opened: false for failures of the system, which say nothing about the file. */
 export function isUnreadable(error: unknown): boolean {
   const { errcode, code } = error as { errcode?: number; code?: string };
   if (errcode === SQLITE_IOERR_SHORT_READ) return true;

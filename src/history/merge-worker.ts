@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import { ENVELOPE_TYPES, type EnvelopeType } from "../wire/envelope.ts";
 import { textOf } from "../wire/errors.ts";
-import { HistoryDatabase, isUnreadable, openHistory } from "./database.ts";
+import { HistoryDatabase, isCorrupt, isUnreadable, openHistory } from "./database.ts";
 import { historyPath } from "./files.ts";
 import type { HistoryPage, HistoryQuery } from "./history.ts";
 import { Merge, type FreshPage } from "./merge.ts";
@@ -90,7 +90,7 @@ class HistoryWriter {
       return { kind: "state", state: this.state };
     } catch (error) {
       this.#merge.reset();
-      return { kind: "failed", text: textOf(error), isLost: isUnreadable(error) };
+      return { kind: "failed", text: textOf(error), isLost: isCorrupt(error) };
     }
   }
 

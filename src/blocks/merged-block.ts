@@ -13,7 +13,7 @@ import {
 import { PartReader } from "./columns/chunks.ts";
 import { columnOf, infoOf } from "./columns/column-values.ts";
 import { COLUMN_PARTS, decodeDirectory, PARTS, type BlockLayout } from "./columns/layout.ts";
-import { PageBuilder } from "./columns/page-builder.ts";
+import { PageBuilder, valuesAt } from "./columns/page-builder.ts";
 import { ShapeIndex } from "./columns/shape-index.ts";
 import { decodeEnvelopeTimes, decodeTimes } from "./columns/times.ts";
 import {
@@ -181,8 +181,7 @@ export class MergedBlock implements BlockView {
         indexes,
       ),
     );
-    const appended = this.appendedTimes;
-    const appendedTimes = Float64Array.from(indexes, (index) => appended[index]!);
+    const appendedTimes = valuesAt(this.appendedTimes, indexes);
     return {
       firstSequence: this.sequences[indexes[0]!]!,
       appendedAtMs: appendedTimes[0]!,
@@ -278,10 +277,7 @@ export class MergedBlock implements BlockView {
         return decodeValues(bytes, length, distinct[column]!, delimitingOf(head));
       }
       const records = this.#shapes.recordsOf(column);
-      return decodeTimes(
-        bytes,
-        Float64Array.from(records, (record) => this.times[record]!),
-      );
+      return decodeTimes(bytes, valuesAt(this.times, records));
     });
     this.#values[column] = values;
     return values;

@@ -229,7 +229,7 @@ function merged(
   return { bytes, sizes };
 }
 
-function valuesAt(values: ArrayLike<number>, indexes: ArrayLike<number>): Float64Array {
+export function valuesAt(values: ArrayLike<number>, indexes: ArrayLike<number>): Float64Array {
   const chosen = new Float64Array(indexes.length);
   for (let item = 0; item < indexes.length; item++) chosen[item] = values[indexes[item]!]!;
   return chosen;

@@ -96,22 +96,25 @@ function uint32At(bytes: Uint8Array, start: number): number {
 /** @throws FormatError */
 export function decodeTimes(bytes: Buffer, times: Float64Array): DecodedValues {
   const { length } = times;
-  const offsets = Uint32Array.from({ length: length + 1 }, (_, index) => TIME_BYTES * index);
+  const offsets = new Uint32Array(length + 1);
+  for (let index = 0; index <= length; index++) offsets[index] = TIME_BYTES * index;
   const decoded = { offsets, codes: undefined, distinct: length, separator: 0 };
   if (length > 0 && bytes[0] === AS_BYTES) {
     if (bytes.length !== 1 + TIME_BYTES * length) throw new FormatError("times are missing");
     return { ...decoded, data: bytes.subarray(1) };
   }
   const { values } = unpackIntegers(bytes, 1 + 2 * length, length);
-  const data = Buffer.allocUnsafe(TIME_BYTES * length);
+  const words = new Uint32Array(2 * length);
   for (let index = 0; index < length; index++) {
     const micros = times[index]! + toSigned(values[index]!);
+    const nanos = bytes[1 + 2 * index]! | (bytes[2 + 2 * index]! << 8);
     const upper = Math.floor(micros / WORD);
-    const rest = (micros - upper * WORD) * MICRO_NANOS + bytes.readUInt16LE(1 + 2 * index);
-    const high = upper * MICRO_NANOS + Math.floor(rest / WORD);
-    data.writeUInt32LE(rest % WORD, TIME_BYTES * index);
+    const rest = (micros - upper * WORD) * MICRO_NANOS + nanos;
+    const carry = Math.floor(rest / WORD);
+    const high = upper * MICRO_NANOS + carry;
     if (!(high >= 0 && high < WORD)) throw new FormatError("a time is out of range");
-    data.writeUInt32LE(high, TIME_BYTES * index + 4);
+    words[2 * index] = rest - carry * WORD;
+    words[2 * index + 1] = high;
   }
-  return { ...decoded, data };
+  return { ...decoded, data: Buffer.from(words.buffer) };
 }

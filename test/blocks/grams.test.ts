@@ -102,7 +102,7 @@ function partsOfTexts(
 }
 
 test("a text that a value contains is never excluded", () => {
-  const cut = fc.double({ min: 0, max: 0.999, noNaN: true });
+  const cut = fc.nat(999).map((thousandths) => thousandths / 1000);
   const cuts = fc.infiniteStream(cut);
   fc.assert(
     fc.property(

@@ -1,7 +1,14 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { StoredBlock } from "../batch/block.ts";
 import { DamagedChunkError, type BlockDirectory, type BlockView } from "../blocks/block-view.ts";
+import {
+  directoryValues,
+  planBlocks,
+  type BlockPlan,
+  type FilterReader,
+} from "../blocks/block-plan.ts";
 import { openBlock } from "../blocks/merged-block.ts";
+import type { BlockCounts } from "../blocks/search/block-counts.ts";
 import { BlockSearch } from "../blocks/search/block-search.ts";
 import type { EnvelopeType, Gap } from "../plugin/index.ts";
 import type { BlockRange } from "./block-range.ts";
@@ -25,6 +32,8 @@ const RESULT_BYTES_MAX = 4 << 20;
 const RUN_BYTES = 1 << 20;
 const RUN_RECORDS_MAX = 1024;
 const COMPRESSION = 6;
+
+const MINUTE_MS = 60_000;
 
 /** The blocks that are kept open, without their columns, because most searches need their directories. */
 const OPEN_BLOCKS_MAX = 512;
@@ -55,8 +64,15 @@ export class BlockSearcher {
   /** The least recently used comes first. */
   readonly #stored = new Map<number, StoredRow>();
 
+  readonly #filters: FilterReader;
+
   constructor(db: DatabaseSync) {
-    this.#rows = new HistoryRows(db);
+    const rows = new HistoryRows(db);
+    this.#rows = rows;
+    this.#filters = {
+      ofAll: (part) => rows.filterParts(part),
+      of: (part, block) => rows.filterPart(part, block),
+    };
     this.#list = db.prepare(`SELECT id, first AS "from", last AS "to", time_min AS timeMin,
       time_max AS timeMax FROM block INDEXED BY block_type
       WHERE type = ? AND last >= ? AND first <= ?`);
@@ -69,10 +85,20 @@ export class BlockSearcher {
     const listed = (type === undefined ? TYPES : [type])
       .flatMap((one) => this.#list.all(TYPES.indexOf(one), from, to) as unknown as ListedBlock[])
       .filter(({ timeMin, timeMax }) => timeMax >= since && timeMin < until);
+    const plan = planOf(search);
+    const candidates = plan.usesFilters
+      ? new Set(
+          plan.candidates(
+            listed.map(({ id }) => id),
+            this.#filters,
+          ),
+        )
+      : undefined;
     const timeMin = listed.reduce((least, block) => Math.min(least, block.timeMin), Infinity);
     const timeMax = listed.reduce((most, block) => Math.max(most, block.timeMax), -Infinity);
     return {
       blocks: listed
+        .filter(({ id }) => candidates?.has(id) ?? true)
         .map(({ id, from: first, to: last }) => ({ id, from: first, to: last }))
         .sort((one, other) => (order === "asc" ? one.from - other.from : other.to - one.to)),
       gaps: this.#rows.gaps({ from, to }, type),
@@ -86,12 +112,14 @@ export class BlockSearcher {
     const { order } = search;
     const blockSearch = new BlockSearch({ ...search, ...range });
     const limitMax = Math.min(limit, RESULT_RECORDS_MAX);
+    const plan = planOf(search);
     const gaps: Gap[] = [];
     let matches: Match[] = [];
     for (const block of blocks) {
       const last = matches[limitMax - 1];
       if (last && isAfter(order === "asc" ? block.from : block.to, last.sequence, order)) break;
-      const isThere = this.#use(block, range, gaps, ({ row }) => {
+      const isThere = this.#use(block, range, gaps, ({ row, directory }) => {
+        if (plan.decide(row.type, directory) === "none") return;
         const view = this.#open(row);
         for (const index of blockSearch.find(view, order, limitMax)) {
           matches.push({ row, view, index, sequence: view.sequences[index]! });
@@ -122,12 +150,17 @@ export class BlockSearcher {
   count({ search, range, blocks, options, periodMs }: CountTask): CountResult | undefined {
     const blockSearch = new BlockSearch({ ...search, ...range });
     const gaps: Gap[] = [];
+    const plan = planOf(search);
     const times = new Map<number, number[]>();
     const values = options.fields.map((name) => ({ name, sums: new Map<string, number>() }));
     let matches = 0;
     for (const block of blocks) {
-      const isThere = this.#use(block, range, gaps, ({ row }) => {
-        const counts = blockSearch.count(this.#open(row), { ...options, periodMs });
+      const isThere = this.#use(block, range, gaps, ({ row, directory }) => {
+        if (plan.decide(row.type, directory) === "none") return;
+        const isWhole = periodMs === MINUTE_MS && isAllOf(row, search, range);
+        const counts =
+          (isWhole ? countsOfDirectory(plan, row.type, directory, options.fields) : undefined) ??
+          blockSearch.count(this.#open(row), { ...options, periodMs });
         matches += counts.matches;
         for (const [period, ...byRank] of counts.minutes) addTo(times, period! * periodMs, byRank);
         for (const { name, sums } of values) {
@@ -184,6 +217,45 @@ export class BlockSearcher {
   #open(row: BlockRow): BlockView {
     return openBlock(row, row.directory, (index) => this.#rows.chunk(row.id, index));
   }
+}
+
+/**
+ * Returns the plan that leaves out blocks. For a client that may not read all records it is that of the access filter alone:
+ * the time of the response would reveal what is in blocks that the client may not read.
+ */
+function planOf({ filters }: HistorySearch): BlockPlan {
+  return planBlocks(filters.slice(0, 1));
+}
+
+/** Whether a search is for all records of a block, as far as its range and times tell. */
+function isAllOf(
+  { from, to, timeMin, timeMax }: BlockRow,
+  { filters, sinceMicros, untilMicros }: HistorySearch,
+  range: BlockRange,
+): boolean {
+  if (filters.length > 1 || from < range.from || to > range.to) return false;
+  const isSince = sinceMicros === undefined || 1_000 * timeMin >= sinceMicros;
+  return isSince && (untilMicros === undefined || 1_000 * (timeMax + 1) <= untilMicros);
+}
+
+/** Returns the counts of a whole block if its directory tells them. */
+function countsOfDirectory(
+  plan: BlockPlan,
+  type: EnvelopeType,
+  directory: BlockDirectory,
+  fields: readonly string[],
+): BlockCounts | undefined {
+  const counted = plan.count(type, directory);
+  if (counted?.minutes === undefined) return undefined;
+  const { matches, minutes } = counted;
+  if (fields.length > 0 && plan.decide(type, directory) !== "all") return undefined;
+  const values: [string, readonly (readonly [string, number])[]][] = [];
+  for (const name of fields) {
+    const found = directoryValues(directory, name);
+    if (found === undefined) return undefined;
+    values.push([name, found]);
+  }
+  return { matches, minutes, values: Object.fromEntries(values) };
 }
 
 function isAfter(sequence: number, other: number, order: HistorySearch["order"]): boolean {

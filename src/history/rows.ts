@@ -142,6 +142,17 @@ export class HistoryRows {
     }
   }
 
+  /** Returns a part of the filters of all blocks, but those that are damaged, by the ids of the blocks. */
+  filterParts(part: number): Map<number, Uint8Array> {
+    const parts = new Map<number, Uint8Array>();
+    for (const row of this.#statements.filters.iterate(part)) {
+      const { block, crc, bytes } = row as { block: number; crc: number; bytes: unknown };
+      if (!(bytes instanceof Uint8Array)) continue;
+      if (checksum("filter", [part, block], bytes) === crc) parts.set(block, bytes);
+    }
+    return parts;
+  }
+
   /** Returns what is missing of a range: what has expired, and what could not be read when it was merged. */
   gaps({ from, to }: BlockRange, type?: EnvelopeType): Gap[] {
     const gaps: Gap[] = [];
@@ -206,6 +217,7 @@ function prepare(db: DatabaseSync) {
     has: db.prepare("SELECT 1 FROM block WHERE id = ?"),
     chunk: db.prepare("SELECT crc, bytes FROM chunk WHERE id = ?"),
     filter: db.prepare("SELECT crc, bytes FROM filter WHERE part = ? AND block = ?"),
+    filters: db.prepare("SELECT block, crc, bytes FROM filter WHERE part = ?"),
     gaps: db.prepare("SELECT first, last FROM gap WHERE type = ? AND last >= ? AND first <= ?"),
     stored: db.prepare("SELECT coalesce(sum(stored), 0) AS stored FROM block WHERE type = ?"),
   };

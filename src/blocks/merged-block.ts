@@ -153,7 +153,7 @@ export class MergedBlock implements BlockView {
     if (info === undefined) throw new RangeError(`there is no column ${index}`);
     return this.#once(`column ${index}`, () => {
       const stored = this.#shown[index]!;
-      return columnOf(info, this.#shapes.recordsOf(stored), this.#decoded(stored));
+      return columnOf(info, () => this.#shapes.recordsOf(stored), this.#decoded(stored));
     });
   }
 

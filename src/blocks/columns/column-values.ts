@@ -5,9 +5,21 @@ import type { DecodedValues } from "./values.ts";
 const WORD = 2 ** 32;
 
 /** Returns the values of a column as a search sees them. */
-export function columnOf(info: ColumnInfo, records: Uint16Array, values: DecodedValues): Column {
+export function columnOf(
+  info: ColumnInfo,
+  recordsOf: () => Uint16Array,
+  values: DecodedValues,
+): Column {
+  let records: Uint16Array | undefined;
+  // Most searches find nothing in most columns, and need no records.
+  return Object.defineProperty(valuesOf(info, values), "records", {
+    get: () => (records ??= recordsOf()),
+  }) as Column;
+}
+
+function valuesOf(info: ColumnInfo, values: DecodedValues): Omit<Column, "records"> {
   const { codes, distinct, data, offsets } = values;
-  const column = { info, records, codes, distinct, isExact: true };
+  const column = { info, codes, distinct, isExact: true };
   switch (info.kind) {
     case "text":
       return { ...column, text: data, textEnds: offsets.subarray(1).map((offset) => offset - 1) };

@@ -1,7 +1,7 @@
 /** Groups messages that are made of the same template, after Drain (He and others, 2017), in linear time and bounded memory. */
 
 /** Stands for what differs between the messages of a group. */
-export const PLACEHOLDER = "<_>";
+const PLACEHOLDER = "<_>";
 
 /** Messages that are alike. */
 export interface MessagePattern {

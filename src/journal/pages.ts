@@ -15,7 +15,7 @@ export interface BlocksPage {
 }
 
 /** The type is known of blocks of one commit. */
-export type PageBlock = Omit<BlockRow, "type"> & {
+type PageBlock = Omit<BlockRow, "type"> & {
   readonly type?: EnvelopeType | undefined;
   readonly appendedTimes?: Float64Array | undefined;
 };

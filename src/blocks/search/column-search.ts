@@ -21,7 +21,7 @@ const END = 0xff;
 const endsOfColumns = new WeakMap<Column, Uint32Array>();
 
 /** Returns the positions at which the values of a text column end. */
-export function textEnds(column: Column): Uint32Array {
+function textEnds(column: Column): Uint32Array {
   if (column.textEnds) return column.textEnds;
   let ends = endsOfColumns.get(column);
   if (!ends) {

@@ -16,24 +16,24 @@ export type FilterNode =
   | LoggerNode;
 
 /** Matches every record. */
-export interface AllNode {
+interface AllNode {
   readonly kind: "all";
 }
 
 /** Matches records that match all of its nodes (`and`) or at least one of them (`or`); it has two or more. */
-export interface GroupNode {
+interface GroupNode {
   readonly kind: "and" | "or";
   readonly nodes: readonly FilterNode[];
 }
 
 /** Matches records that its node does not match. */
-export interface NotNode {
+interface NotNode {
   readonly kind: "not";
   readonly node: FilterNode;
 }
 
 /** Matches records of which any value contains a match of the pattern. */
-export interface TextNode {
+interface TextNode {
   readonly kind: "text";
   readonly pattern: TextPattern;
 }
@@ -99,7 +99,7 @@ export interface TextBound {
 }
 
 /** Matches records of one type. */
-export interface TypeNode {
+interface TypeNode {
   readonly kind: "type";
   readonly type: EnvelopeType;
 }

@@ -9,7 +9,7 @@ import { Random } from "./random.ts";
 import { ROLES, Templates, type Attributes, type Template } from "./templates.ts";
 import { KNOWN_WORDS, Vocabulary } from "./vocabulary.ts";
 
-export const REQUEST_RECORDS = 512;
+const REQUEST_RECORDS = 512;
 
 /** The first record's time; the last one is a day later. */
 export const START_MS = Date.UTC(2026, 10, 28);

@@ -4,7 +4,7 @@ import type { Value } from "./protobuf-writer.ts";
 import type { Random } from "./random.ts";
 import { KNOWN_WORDS, type Vocabulary } from "./vocabulary.ts";
 
-export const LOGGERS =
+const LOGGERS =
   "server scheduler instance_manager tmux monitoring monitoring.cpu monitoring.tokens router router.http router.ws tools tools.shell tools.editor tools.search llm llm.anthropic llm.openai llm.cache planner planner.graph memory memory.vector queue queue.retry git git.worktree files files.watch artifacts artifacts.upload billing auth auth.session config health db db.pool http.client mcp"
     .split(" ")
     .map((name) => `orchestrator.${name}`);

@@ -1,6 +1,7 @@
 /** Regular expressions in the syntax of RE2, matched in linear time and with bounds: never by the engine of JavaScript. */
 
-import { RE2JS } from "re2js";
+import type { RE2JS } from "re2js";
+import { requireDependency } from "../runtime/package.ts";
 import type { RegexPattern } from "../wire/query/ast.ts";
 import { TailgateError } from "../wire/errors.ts";
 import { quotedExcerpt } from "../wire/printable.ts";
@@ -69,8 +70,10 @@ export function compileRegex({ source, assumesMatch = false }: RegexPattern): Va
 }
 
 function compile(source: string): RE2JS {
+  // Loaded when it is needed: that takes some 20 ms.
+  const { RE2JS: Engine } = requireDependency("re2js") as typeof import("re2js");
   try {
-    return RE2JS.compile(source.normalize("NFC"), RE2JS.CASE_INSENSITIVE);
+    return Engine.compile(source.normalize("NFC"), Engine.CASE_INSENSITIVE);
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);
     throw invalidRegex(

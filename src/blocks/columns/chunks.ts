@@ -3,7 +3,8 @@
  * A chunk is compressed unless that saves nothing.
  */
 
-import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+// Not by name: Node versions without zstd load this module, and then report that they are unsupported.
+import zlib from "node:zlib";
 import { DamagedChunkError } from "../block-view.ts";
 import { FormatError } from "./values.ts";
 
@@ -14,7 +15,7 @@ const PART_BYTES_MIN = 4 << 10;
 const CHUNK_BYTES_MAX = 1 << 30;
 
 /** A higher level costs more than the disk space that it saves is worth. */
-const COMPRESSION = { [constants.ZSTD_c_compressionLevel]: 1 };
+const COMPRESSION = { [zlib.constants.ZSTD_c_compressionLevel]: 1 };
 const COMPRESSED_SHARE_MAX = 0.97;
 
 /** Where a part is: the chunk, and its position and size in it. */
@@ -49,7 +50,7 @@ export function pack(parts: readonly Buffer[]): Packed {
 }
 
 export function compress(bytes: Buffer): Uint8Array {
-  const compressed = zstdCompressSync(bytes, {
+  const compressed = zlib.zstdCompressSync(bytes, {
     chunkSize: bytes.length + (bytes.length >> 8) + 512,
     params: COMPRESSION,
   });
@@ -63,7 +64,10 @@ function decompress(bytes: Uint8Array, size: number): Buffer {
   let raw: Buffer | undefined;
   try {
     // With room for one byte more, zlib notices the end without allocating another chunk.
-    raw = zstdDecompressSync(bytes, { chunkSize: Math.max(64, size + 1), maxOutputLength: size });
+    raw = zlib.zstdDecompressSync(bytes, {
+      chunkSize: Math.max(64, size + 1),
+      maxOutputLength: size,
+    });
   } catch (error) {
     throw new DamagedChunkError("a chunk cannot be decompressed", { cause: error });
   }

@@ -3,7 +3,8 @@
  * as JSON, compressed.
  */
 
-import { zstdDecompressSync } from "node:zlib";
+// Not by name: Node versions without zstd load this module, and then report that they are unsupported.
+import zlib from "node:zlib";
 import { BLOCK_RECORDS_MAX, DamagedChunkError, type BlockDirectory } from "../block-view.ts";
 import { compress, type PartPlace } from "./chunks.ts";
 import type { Op } from "./ops.ts";
@@ -94,7 +95,7 @@ export function decodeDirectory(bytes: Uint8Array): {
     const texts =
       compressed.length === size
         ? compressed
-        : zstdDecompressSync(compressed, { chunkSize: size + 64, maxOutputLength: size });
+        : zlib.zstdDecompressSync(compressed, { chunkSize: size + 64, maxOutputLength: size });
     const directory = JSON.parse(texts.toString("utf8", 0, first)) as BlockDirectory;
     if (directory.format !== BLOCK_FORMAT) {
       throw new RangeError(`its format is ${directory.format}`);

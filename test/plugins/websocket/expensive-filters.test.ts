@@ -24,11 +24,15 @@ import { SubprotocolClient } from "../../harness/subprotocol-client.ts";
 const HOSTILE = `-${"a".repeat(125)}b${"a".repeat(125)}`;
 const EXPENSIVE = Array.from({ length: 16 }, (_, index) => HOSTILE + index).join(" ");
 const RECORD_BYTES = 60_000;
+/** All that the hostile texts consist of, so that nothing rules them out but looking for them. */
+const PIECES = `aab aba baa ${numbers(0, 29)
+  .map((number) => `aa${number}`)
+  .join(" ")}`;
 
 /** Every fifth one is an audit event. */
 function large(from: number, count: number): Partial<LogRecord>[] {
   return numbers(from, from + count - 1).map((sequence) => ({
-    body: `${sequence} ${"a".repeat(RECORD_BYTES)}`,
+    body: `${sequence} ${"a".repeat(RECORD_BYTES)} ${PIECES}`,
     ...(sequence % 5 === 0 && { scope: AUDIT }),
   }));
 }
@@ -153,11 +157,12 @@ describe("a filter that is slower than the incoming records", () => {
 
   test("closes a plain client's connection with the reason, counted and logged", async () => {
     const harness = await startHarness({ journalBytesMax: JOURNAL_BYTES });
+    const most = EXPENSIVE.slice(EXPENSIVE.indexOf(" ") + 1);
     // Together they need at least 120 ms per burst, of which each turn grants 4. Nothing matches,
     // so that no socket is full.
     const clients = await Promise.all(
       numbers(1, CLIENTS).map((number) =>
-        Client.open(harness.url(query(`${EXPENSIVE} absent${number}`))),
+        Client.open(harness.url(query(`${most} ${HOSTILE.slice(1)}${20 + number}`))),
       ),
     );
     const free = await Client.open(harness.url());

@@ -24,6 +24,8 @@ const GAPS_MAX = 64;
 
 /** What one request may cost, in about as many microseconds of both threads; then it returns what it has found. */
 const EFFORT_MAX = 250_000;
+/** A search for more than the newest records costs less in the history. */
+const QUICK_EFFORT_MAX = 2_000;
 const LOOK_EFFORT = 1;
 /** For a small record; a large one or a filter of many terms takes more. */
 const MATCH_EFFORT_MIN = 5;
@@ -171,7 +173,7 @@ export class JournalSearches {
       untilMs: until === undefined ? undefined : Date.parse(until) + 1,
     } as const;
     while (!progress.hasReached(newest)) {
-      if (this.#isInHistory(progress.next)) {
+      if (this.#prefersHistory(progress)) {
         await this.#searchHistory(progress);
         continue;
       }
@@ -182,10 +184,11 @@ export class JournalSearches {
     }
   }
 
-  /** Memory is searched first: it needs no other thread. */
-  #isInHistory(sequence: number): boolean {
+  /** What is in memory as well is searched there first: it needs no other thread, and often has enough. */
+  #prefersHistory({ next, sink, isQuick }: SearchProgress): boolean {
     const { history, oldest } = this.#journal;
-    return history !== undefined && sequence < oldest && sequence <= history.mergedUpTo;
+    if (history === undefined || next > history.mergedUpTo) return false;
+    return next < oldest || sink.counting !== undefined || !isQuick;
   }
 
   /** Searches the part of the journal that has an index, until the request's time is over. */
@@ -277,6 +280,11 @@ class SearchProgress {
   /** True if the client may not read all records. */
   get isRestricted(): boolean {
     return this.#filters.length > 1;
+  }
+
+  /** True if it has not taken longer yet than opening a block of the history does. */
+  get isQuick(): boolean {
+    return this.#effort < QUICK_EFFORT_MAX;
   }
 
   /** What to search for in the history, which is complete up to `merged`. */

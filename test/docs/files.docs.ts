@@ -63,8 +63,8 @@ async function send(url: string, scopeLogs: object): Promise<void> {
   expect(await response.json()).toEqual({});
 }
 
-/** Two files are there only after what this test does not do: damage, and the engine `memory`. */
-const RARE = new Set(["journal.clock", "journal.db.damaged-TIME"]);
+/** These are there only after what this test does not do: damage, and the engine `memory`. */
+const RARE = new Set(["journal.clock", "journal.db.damaged-TIME", "history.db.damaged-TIME"]);
 
 test("the gateway writes the files of the page and no others, with the stated modes", async () => {
   const collector = await openCollector(400);
@@ -85,6 +85,9 @@ test("the gateway writes the files of the page and no others, with the stated mo
   await expect
     .poll(() => existsSync(`${logs}/quarantine/otlp.jsonl.1`), { timeout: 20_000 })
     .toBe(true);
+  // So many commits are moved into blocks.
+  for (let commit = 0; commit < 260; commit++) await postMessages(url, [`commit ${commit}`]);
+  await expect.poll(() => existsSync(`${logs}/history.db-wal`), { timeout: 20_000 }).toBe(true);
   const running = await modesIn(logs);
   expect(await program.end()).toBe(0);
   const modes = new Map([...running, ...(await modesIn(logs))]);

@@ -96,6 +96,11 @@ test("records wait for a gateway that was killed, and arrive once each", async (
   await using lines = await open(workspace.path("lines"), "w");
   await lines.write("first\n");
   await vi.waitFor(async () => expect(await messages(killed)).toEqual(["first"]), 10_000);
+  // Records are visible before they are durable; without an answer, the line would be sent again.
+  await vi.waitFor(async () => {
+    const metrics = await (await fetch(`${killed.url}/metrics`)).text();
+    expect(metrics).toMatch(/^tailgate_otlp_requests_total\{.*status="200".*\} 1$/m);
+  }, 10_000);
   await killed.kill();
   await lines.write("in between\n");
   await pipeline.untilStderr(/does not accept records: .*ECONNREFUSED.* They wait in a queue\./);

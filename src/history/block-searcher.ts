@@ -130,6 +130,8 @@ export class BlockSearcher {
       matches = matches.slice(0, limitMax);
     }
     const read = readMatches(matches);
+    // A block that is gone by now is not damaged.
+    if (read.gaps.length > 0 && !blocks.every(({ id }) => this.#rows.has(id))) return undefined;
     // A limit or the size of the result ends the range with the last match.
     const isWhole = read.records === matches.length && matches.length < limitMax;
     const last = matches[read.records - 1]?.sequence;

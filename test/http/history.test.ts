@@ -545,7 +545,9 @@ describe("the pages of a journal on disk", () => {
     const sessions = await Sessions.of("sqlite");
     const first = await sessions.next();
     await first.log({ body: "needle" });
-    for (let batch = 0; batch < 60; batch++) await first.log(...numbered(1000));
+    // Large records, and not so many that they are moved into blocks with an index.
+    const large = numbered(1000, { attributes: new Map([["padding", "x".repeat(4000)]]) });
+    for (let batch = 0; batch < 15; batch++) await first.log(...large);
     const harness = await sessions.next();
     const done: string[] = [];
     const name = (text: string) => (): unknown => done.push(text);

@@ -99,7 +99,7 @@ export interface BlockView {
   read(indexes: ArrayLike<number>): StoredBlock;
 }
 
-/** Where the values of a column are in a LogRecord (opentelemetry.proto.logs.v1). */
+/** The place of a column's values in a LogRecord (opentelemetry.proto.logs.v1). */
 export type ColumnPlace =
   | "body"
   | "attribute"

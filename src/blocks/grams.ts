@@ -313,7 +313,7 @@ function scanRun(
   if (hasDigit) addMinimizers(bytes, start, end, window, ids);
 }
 
-/** The number of grams of a text that is searched for, at most: it has so many bytes. */
+/** The maximum number of grams of a text that is searched for, and of its bytes. */
 const SMALL_MAX = 1 << 14;
 
 /** The hashes of the last pieces of a run. */

@@ -13,7 +13,7 @@ export interface MessagePattern {
   readonly sequence: number;
 }
 
-/** Only the first line counts, and of that so many UTF-16 code units. */
+/** The maximum number of UTF-16 code units of a message's first line that count. */
 const CHARACTERS_MAX = 512;
 const EXAMPLE_CHARACTERS_MAX = 1024;
 const GROUPS_MAX = 2000;

@@ -24,7 +24,7 @@ import type {
   SearchPlan,
 } from "./search-tasks.ts";
 
-/** A result has at most so many records, and ends with the record that makes it so large. */
+/** The maximum number of records of a result, and the size at which it ends. */
 const RESULT_RECORDS_MAX = 2048;
 const RESULT_BYTES_MAX = 4 << 20;
 

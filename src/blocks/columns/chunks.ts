@@ -18,7 +18,7 @@ const CHUNK_BYTES_MAX = 1 << 30;
 const COMPRESSION = { [zlib.constants.ZSTD_c_compressionLevel]: 1 };
 const COMPRESSED_SHARE_MAX = 0.97;
 
-/** Where a part is: the chunk, and its position and size in it. */
+/** The position of a part: the chunk, and its position and size in it. */
 export type PartPlace = readonly [chunk: number, start: number, size: number];
 
 export interface Packed {

@@ -27,7 +27,7 @@ export class RecordWriter {
   bytes = Buffer.allocUnsafeSlow(1 << 16);
   length = 0;
   readonly #ops: readonly PreparedOp[];
-  /** Where the open messages start, of which each has one byte for its length. */
+  /** The starts of the open messages, of which each has one byte for its length. */
   readonly #open: number[] = [];
 
   constructor(ops: readonly Op[]) {

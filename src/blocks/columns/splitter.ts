@@ -105,7 +105,7 @@ export class Splitter {
   readonly columns: ColumnHead[] = [];
   /** For each shape its operations. */
   readonly shapes: number[][] = [];
-  /** Where the values of all records start and end in the bytes that they were split from. */
+  /** The start and the end of each value in the bytes that the records were split from. */
   starts = new Uint32Array(1 << 12);
   ends = new Uint32Array(1 << 12);
   length = 0;
@@ -115,7 +115,7 @@ export class Splitter {
   #nodes = 0;
   #node = this.#root;
   #bytes: Buffer = Buffer.alloc(0);
-  /** Where the message starts that {@link #message} has read the length of. */
+  /** The start of the message of which {@link #message} has read the length. */
   #start = 0;
 
   /** Returns the shape of a record and adds its values; returns -1 and adds none if it has no shape. */

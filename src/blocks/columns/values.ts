@@ -342,7 +342,8 @@ export function unpackIntegers(
   for (let index = 0; index < count; index++) {
     let value = 0;
     for (let unit = 1; ; unit *= 0x80) {
-      if (position >= bytes.length || unit > 2 ** 49) throw new FormatError("a number is cut off");
+      if (position >= bytes.length || unit > 2 ** 49)
+        throw new FormatError("a number is incomplete");
       const byte = bytes[position++]!;
       value += (byte & 0x7f) * unit;
       if (byte < 0x80) break;

@@ -1,5 +1,5 @@
 /**
- * Where the values of a block's envelopes are: which columns surely have those of a field, and of which records only the
+ * The places of the values of a block's envelopes: which columns surely have those of a field, and of which records only the
  * envelopes tell, because the rules of envelopes (src/envelope) show their attributes in another way.
  */
 
@@ -45,7 +45,7 @@ export interface Sources {
   readonly unknown: RecordSet;
 }
 
-/** Where the values of a field are. */
+/** The places of the values of a field. */
 export interface FieldSources extends Sources {
   /** Records of which the field surely has a list or a map. */
   readonly containers: RecordSet;

@@ -23,7 +23,7 @@ export function SearchBox({ q, catalog, onSearch, input }: SearchBoxProps) {
   const [text, setText] = useState(q);
   const problem = problemOfQuery(text);
   const [isReported, setIsReported] = useState(problem !== undefined);
-  /** Where the caret is while suggestions are shown. */
+  /** The position of the caret while suggestions are shown. */
   const [suggestedAt, setSuggestedAt] = useState<number>();
   const [isExplained, setIsExplained] = useState(false);
   const [active, setActive] = useState(-1);

@@ -284,6 +284,7 @@ test("user and password of the URL are sent as UTF-8, and not shown", async () =
   const stream = new LogStream({ url });
   onTestFinished(() => stream.close());
   const expected = `Basic ${Buffer.from("mé:p@s%ss:😀").toString("base64")}`;
-  await vi.waitFor(() => expect(received).toEqual([expected, expected]), { timeout: 10_000 });
+  await vi.waitFor(() => expect(received.length).toBeGreaterThan(1), { timeout: 10_000 });
+  expect(new Set(received)).toEqual(new Set([expected]));
   expect(stream.status.reason).not.toContain("p@s");
 });

@@ -9,7 +9,8 @@ import { BlockLayout, RENDERED } from "./block-layout.ts";
 import type { StoredBlock } from "./block.ts";
 import { ProtobufOrigin } from "./origin.ts";
 
-interface StoredRecord {
+/** A record as it is stored, and as it goes into a merged block. */
+export interface BlockRecord {
   readonly sequence: number;
   readonly appendedAtMs: number;
   readonly rank: LevelRank;
@@ -17,7 +18,7 @@ interface StoredRecord {
   readonly otlp: EncodedRecord;
   /** The time of the envelope, in microseconds since 1970. */
   readonly timeMicros: number;
-  /** The bytes of the envelope; undefined if the rules make these of the record. */
+  /** The bytes of the envelope; undefined if the rules make exactly these of the record. Audit events always have it. */
   readonly envelope: Uint8Array | undefined;
   /** The hash of an audit event, in hexadecimal. */
   readonly hash: string | undefined;
@@ -26,7 +27,7 @@ interface StoredRecord {
 export interface StoredRecords {
   readonly type: EnvelopeType;
   readonly rules: EnvelopeRules;
-  readonly records: readonly StoredRecord[];
+  readonly records: readonly BlockRecord[];
 }
 
 /**
@@ -65,7 +66,7 @@ class RecordReader {
     return this.#layout.isAudit ? "audit_log" : "system_log";
   }
 
-  read(): StoredRecord[] {
+  read(): BlockRecord[] {
     const layout = this.#layout;
     const stored = this.#storedEnvelopes();
     const remade = layout.isAudit ? [] : this.#remade(stored);

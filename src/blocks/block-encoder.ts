@@ -14,7 +14,8 @@ import {
   packIntegers,
   toUnsigned,
 } from "./columns/values.ts";
-import type { BlockRecord, EncodedBlock } from "./encoded-block.ts";
+import type { BlockRecord } from "../batch/stored-records.ts";
+import type { EncodedBlock } from "./encoded-block.ts";
 
 const MS_MICROS = 1000;
 const MINUTE_MICROS = 60_000_000;

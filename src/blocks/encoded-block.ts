@@ -1,27 +1,5 @@
 /** What a block is encoded from and to. The encoder is block-encoder.ts. */
 
-import type { EncodedRecord } from "../otlp/encode.ts";
-import type { LevelRank } from "../wire/envelope.ts";
-
-/** A record that goes into a merged block. */
-export interface BlockRecord {
-  readonly sequence: number;
-  readonly appendedAtMs: number;
-  readonly rank: LevelRank;
-  readonly logger: string;
-  /** The record as it is stored: its own bytes, and those of its resource and its scope. */
-  readonly otlp: EncodedRecord;
-  /** The time of the envelope, in microseconds since 1970. */
-  readonly timeMicros: number;
-  /**
-   * The bytes of the envelope (its frame without the header), if the block's rules would not make exactly these of the
-   * record. Always there for audit events, whose hash covers them.
-   */
-  readonly envelope: Uint8Array | undefined;
-  /** The hash of an audit event, in hexadecimal. */
-  readonly hash: string | undefined;
-}
-
 /** A block, ready to be stored. */
 export interface EncodedBlock {
   readonly length: number;

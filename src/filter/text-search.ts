@@ -26,7 +26,7 @@ export function indexOfText(wanted: string): IndexOfText {
 }
 
 /** Returns, for each prefix of the text, the length of its longest proper prefix that is also its suffix (Knuth-Morris-Pratt). */
-function borderLengths(text: string): Int32Array {
+export function borderLengths(text: ArrayLike<unknown>): Int32Array {
   const borders = new Int32Array(text.length);
   let border = 0;
   for (let index = 1; index < text.length; index++) {

@@ -28,7 +28,7 @@ import type {
 const RESULT_RECORDS_MAX = 2048;
 const RESULT_BYTES_MAX = 4 << 20;
 
-/** Records are read in runs that have about so many bytes: how many times smaller they are as they are stored is a guess. */
+/** The approximate size of the runs in which records are read. The ratio of compression is a guess. */
 const RUN_BYTES = 1 << 20;
 const RUN_RECORDS_MAX = 1024;
 const COMPRESSION = 6;

@@ -18,11 +18,11 @@ import type {
   WithId,
 } from "./merge-worker.ts";
 
-/** Records are merged when there are so many that they fill a block, or so many commits of them. */
+/** Records are merged once they fill a block, or come from this many commits. */
 const MERGED_RECORDS_MIN = 16_384;
 const MERGED_COMMITS_MIN = 256;
 
-/** With so many, commits wait for the merge and not the other way round. */
+/** With this many unmerged records, commits wait for the merge instead of the merge for commits. */
 const FORCED_RECORDS = 131_072;
 
 /** Whatever there is, is merged when nothing was committed for this long. */

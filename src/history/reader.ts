@@ -7,7 +7,7 @@ import type { Gap } from "../plugin/index.ts";
 import type { HistoryPage, HistoryQuery } from "./history.ts";
 import { HistoryRows, type BlockPlace } from "./rows.ts";
 
-/** A page has about so many records, or fewer large ones. */
+/** The number of records of a page; fewer if they are large. */
 const PAGE_RECORDS = 1024;
 const PAGE_RECORDS_MIN = 16;
 const PAGE_BYTES = 512 << 10;

@@ -4,7 +4,7 @@ import type { EnvelopeType, Gap } from "../plugin/index.ts";
 import type { BlockRange } from "./block-range.ts";
 import { checksum, CHUNKS_MAX, TYPES } from "./schema.ts";
 
-/** Where a block is, without its directory. */
+/** The position of a block, without its directory. */
 export interface BlockPlace extends BlockRange {
   readonly id: number;
   readonly type: EnvelopeType;

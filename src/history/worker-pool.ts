@@ -23,7 +23,7 @@ interface QueuedTask {
   deaths: number;
 }
 
-/** A task that kills so many workers fails. */
+/** The number of workers after whose end a task fails. */
 const DEATHS_MAX = 2;
 
 /**

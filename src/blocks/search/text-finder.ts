@@ -1,4 +1,7 @@
 /** The class of the bytes of characters beyond ASCII, of which the case does not show in single bytes. */
+
+import { borderLengths } from "../../filter/text-search.ts";
+
 const BEYOND_ASCII = 0x80;
 
 /** The bytes that are the same ignoring case, by their lower-case letter. */
@@ -9,7 +12,7 @@ const CLASSES = Uint8Array.from({ length: 256 }, (_, byte) => {
   return byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte;
 });
 
-/** So many comparisons more than bytes of text are spent on the method of Horspool, which may take quadratic time. */
+/** The number of comparisons, beyond one for each byte of text, after which the method of Horspool, which may take quadratic time, ends. */
 const CREDIT_MAX = 1 << 16;
 
 /**
@@ -95,16 +98,4 @@ export class TextFinder {
     }
     return this.#found(-1, end - from);
   }
-}
-
-/** Returns, for each prefix, the length of its longest proper prefix that is also its suffix. */
-function borderLengths(text: Uint8Array): Int32Array {
-  const borders = new Int32Array(text.length);
-  let border = 0;
-  for (let index = 1; index < text.length; index++) {
-    while (border > 0 && text[index] !== text[border]) border = borders[border - 1]!;
-    if (text[index] === text[border]) border++;
-    borders[index] = border;
-  }
-  return borders;
 }

@@ -43,7 +43,7 @@ class Lexer {
   readonly #tokens: QueryToken[] = [];
   /** The open groups; true for those of a field, as in `field:(a OR b)`, and groups inside them. */
   readonly #groups: boolean[] = [];
-  /** Where no regular expression can end any more, once that is known. */
+  /** The position after which no regular expression can end, once that is known. */
   #noSlashFrom = Infinity;
 
   constructor(text: string) {

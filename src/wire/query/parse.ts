@@ -68,7 +68,7 @@ type ValueToken = Token<"word" | "quoted" | "regex">;
 interface Field {
   readonly name: string;
   readonly isNameQuoted: boolean;
-  /** Where the name starts. */
+  /** The position of the name. */
   readonly from: number;
   readonly isInGroup: boolean;
 }

@@ -6,6 +6,7 @@
 import { wildcardTest } from "../filter/text-search.ts";
 import { compileValueTest, type TestValue } from "../filter/value-test.ts";
 import { isSameOrChild, LEVELS, type EnvelopeType } from "../wire/envelope.ts";
+import { FACETS } from "../wire/fields.ts";
 import type { FieldNode, FilterNode, LoggerNode } from "../wire/query/ast.ts";
 import type { BlockDirectory, FieldSummary } from "./block-view.ts";
 import { mayHave, partOf } from "./gram-filter.ts";
@@ -273,7 +274,7 @@ function summariesOf({ fields }: BlockDirectory, name: string): FieldSummary[] |
  * Returns the values of a field with the number of records of each, of a whole block; none if no record has it. Undefined
  * if the directory does not tell.
  */
-export function directoryValues(
+function directoryValues(
   directory: BlockDirectory,
   name: string,
 ): readonly (readonly [value: string, records: number])[] | undefined {
@@ -281,6 +282,41 @@ export function directoryValues(
   if (!summaries || summaries.length === 0) return summaries && [];
   const [only] = summaries;
   return summaries.length === 1 ? only!.values : undefined;
+}
+
+/**
+ * Returns the values by which the records of a whole block are counted ({@link CountedField}) with the number of records of
+ * each; undefined if the directory does not tell.
+ */
+export function directoryCounts(
+  type: EnvelopeType,
+  directory: BlockDirectory,
+  name: string,
+): readonly (readonly [value: string, records: number])[] | undefined {
+  const { loggers, loggerLevels } = directory;
+  switch (name) {
+    case "type":
+      return [[type, sumOf(loggerLevels.map((counts) => sumOf(counts)))]];
+    case "level":
+      return LEVELS.map((level, rank): [string, number] => [
+        level,
+        sumOf(loggerLevels.map((counts) => counts[rank]!)),
+      ]).filter(([, records]) => records > 0);
+    case "logger":
+      return loggers.map((logger, index) => [logger, sumOf(loggerLevels[index]!)]);
+  }
+  if (FACETS.some((facet) => facet === name)) {
+    const found = summariesOf(directory, name);
+    const wanted = type === "audit_log" ? [name, `metadata.${name}`] : [name];
+    const isOwn = (summary: FieldSummary): boolean =>
+      wanted.includes(summary.name) && summary.types.every((one) => one === "string");
+    if (!found?.every(isOwn)) return undefined;
+  }
+  return directoryValues(directory, name);
+}
+
+function sumOf(counts: readonly number[]): number {
+  return counts.reduce((sum, one) => sum + one, 0);
 }
 
 /** Tests the grams of blocks. */

@@ -5,6 +5,7 @@
 
 import type { StoredBlock } from "../batch/block.ts";
 import type { EnvelopeType } from "../wire/envelope.ts";
+import type { FieldType } from "../wire/fields.ts";
 
 /** The number of records of a full block. */
 export const BLOCK_RECORDS_MAX = 16_384;
@@ -53,8 +54,6 @@ export interface FieldSummary {
    */
   readonly values?: readonly (readonly [value: string, records: number])[] | undefined;
 }
-
-export type FieldType = "string" | "number" | "boolean" | "list" | "other";
 
 /**
  * A block of which chunks are read when they are needed. Methods throw DamagedChunkError if one is damaged. The columns

@@ -4,7 +4,8 @@ import { decodeBlocks } from "../batch/block.ts";
 import { ERR, RENAME_PREFIX, RESERVED } from "../envelope/attributes.ts";
 import { tellsCallSite } from "../envelope/call-site.ts";
 import { LEVELS, type JsonValue } from "../wire/envelope.ts";
-import type { BlockView, Column, ColumnInfo, FieldSummary, FieldType } from "./block-view.ts";
+import type { FieldType } from "../wire/fields.ts";
+import type { BlockView, Column, ColumnInfo, FieldSummary } from "./block-view.ts";
 import { resourcesOf } from "./search/shared-parts.ts";
 import { textsOf } from "./search/column-search.ts";
 

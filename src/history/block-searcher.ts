@@ -2,17 +2,19 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { StoredBlock } from "../batch/block.ts";
 import { DamagedChunkError, type BlockDirectory, type BlockView } from "../blocks/block-view.ts";
 import {
-  directoryValues,
+  directoryCounts,
   planBlocks,
   type BlockPlan,
   type FilterReader,
 } from "../blocks/block-plan.ts";
 import { openBlock } from "../blocks/merged-block.ts";
-import type { BlockCounts } from "../blocks/search/block-counts.ts";
+import { MessagePatterns } from "../blocks/patterns.ts";
+import { startsWith, type BlockCounts } from "../blocks/search/block-counts.ts";
 import { BlockSearch } from "../blocks/search/block-search.ts";
+import { FieldCounts } from "../filter/field-counts.ts";
 import type { EnvelopeType, Gap } from "../plugin/index.ts";
 import type { BlockRange } from "./block-range.ts";
-import type { HistorySearch } from "./history.ts";
+import type { CountOptions, HistorySearch } from "./history.ts";
 import { HistoryRows, type BlockRow } from "./rows.ts";
 import { TYPES } from "./schema.ts";
 import type {
@@ -34,6 +36,9 @@ const RUN_RECORDS_MAX = 1024;
 const COMPRESSION = 6;
 
 const MINUTE_MS = 60_000;
+
+/** The patterns of messages that a result has. */
+const PATTERNS_MAX = 500;
 
 /** The blocks that are kept open, without their columns, because most searches need their directories. */
 const OPEN_BLOCKS_MAX = 512;
@@ -149,24 +154,33 @@ export class BlockSearcher {
   }
 
   /** Returns undefined if a block is not there any more. */
-  count({ search, range, blocks, options, periodMs }: CountTask): CountResult | undefined {
+  count(task: CountTask): CountResult | undefined {
+    const { search, range, blocks, options } = task;
     const blockSearch = new BlockSearch({ ...search, ...range });
     const gaps: Gap[] = [];
     const plan = planOf(search);
-    const times = new Map<number, number[]>();
-    const values = options.fields.map((name) => ({ name, sums: new Map<string, number>() }));
-    let matches = 0;
+    const sums = new CountSums(task);
+    const fields = new FieldCounts();
+    const patterns = new MessagePatterns();
     for (const block of blocks) {
       const isThere = this.#use(block, range, gaps, ({ row, directory }) => {
-        if (plan.decide(row.type, directory) === "none") return;
-        const isWhole = periodMs === MINUTE_MS && isAllOf(row, search, range);
-        const counts =
-          (isWhole ? countsOfDirectory(plan, row.type, directory, options.fields) : undefined) ??
-          blockSearch.count(this.#open(row), { ...options, periodMs });
-        matches += counts.matches;
-        for (const [period, ...byRank] of counts.minutes) addTo(times, period! * periodMs, byRank);
-        for (const { name, sums } of values) {
-          addValues(sums, counts.values[name]!, options.valuesMax);
+        const verdict = plan.decide(row.type, directory);
+        if (verdict === "none") return;
+        const isWhole = isAllOf(row, search, range);
+        if (options.instead === "patterns") {
+          sums.matches += blockSearch.addPatterns(this.#open(row), patterns);
+        } else if (options.instead === "fields") {
+          if (isWhole && verdict === "all" && directory.fields) {
+            for (const field of directory.fields) fields.add(field);
+            sums.matches += row.records;
+          } else sums.matches += blockSearch.addFields(this.#open(row), fields);
+        } else {
+          const { periodMs } = task;
+          sums.add(
+            (isWhole && periodMs === MINUTE_MS
+              ? countsOfDirectory(plan, row.type, directory, options)
+              : undefined) ?? blockSearch.count(this.#open(row), { ...options, periodMs }),
+          );
         }
       });
       if (!isThere) return undefined;
@@ -174,9 +188,9 @@ export class BlockSearcher {
     return {
       range,
       gaps,
-      matches,
-      times: [...times].map(([start, byRank]) => [start, ...byRank]),
-      values: Object.fromEntries(values.map(({ name, sums }) => [name, [...sums]])),
+      ...sums.result(),
+      fields: fields.mostFrequent(),
+      patterns: patterns.top(PATTERNS_MAX),
     };
   }
 
@@ -245,7 +259,7 @@ function countsOfDirectory(
   plan: BlockPlan,
   type: EnvelopeType,
   directory: BlockDirectory,
-  fields: readonly string[],
+  { fields, prefix }: CountOptions,
 ): BlockCounts | undefined {
   const counted = plan.count(type, directory);
   if (counted?.minutes === undefined) return undefined;
@@ -253,9 +267,9 @@ function countsOfDirectory(
   if (fields.length > 0 && plan.decide(type, directory) !== "all") return undefined;
   const values: [string, readonly (readonly [string, number])[]][] = [];
   for (const name of fields) {
-    const found = directoryValues(directory, name);
+    const found = directoryCounts(type, directory, name);
     if (found === undefined) return undefined;
-    values.push([name, found]);
+    values.push([name, prefix === undefined ? found : found.filter(startsWith(prefix))]);
   }
   return { matches, minutes, values: Object.fromEntries(values) };
 }
@@ -271,10 +285,38 @@ function gapsIn(gaps: readonly Gap[], { from, to }: BlockRange): Gap[] {
     .filter((gap) => gap.from <= gap.to);
 }
 
-function addTo(times: Map<number, number[]>, startMs: number, byRank: readonly number[]): void {
-  const sums = times.get(startMs);
-  if (sums === undefined) times.set(startMs, [...byRank]);
-  else for (const [rank, count] of byRank.entries()) sums[rank]! += count;
+/** Adds up the counts of blocks. */
+class CountSums {
+  readonly #task: CountTask;
+  readonly #times = new Map<number, number[]>();
+  readonly #values: readonly { readonly name: string; readonly sums: Map<string, number> }[];
+  matches = 0;
+
+  constructor(task: CountTask) {
+    this.#task = task;
+    this.#values = task.options.fields.map((name) => ({ name, sums: new Map() }));
+  }
+
+  add({ matches, minutes, values }: BlockCounts): void {
+    const { periodMs, options } = this.#task;
+    this.matches += matches;
+    for (const [period, ...byRank] of minutes) this.#addTime(period! * periodMs, byRank);
+    for (const { name, sums } of this.#values) addValues(sums, values[name]!, options.valuesMax);
+  }
+
+  #addTime(startMs: number, byRank: readonly number[]): void {
+    const sums = this.#times.get(startMs);
+    if (sums === undefined) this.#times.set(startMs, [...byRank]);
+    else for (const [rank, count] of byRank.entries()) sums[rank]! += count;
+  }
+
+  result(): Pick<CountResult, "matches" | "times" | "values"> {
+    return {
+      matches: this.matches,
+      times: [...this.#times].map(([start, byRank]) => [start, ...byRank]),
+      values: Object.fromEntries(this.#values.map(({ name, sums }) => [name, [...sums]])),
+    };
+  }
 }
 
 function addValues(

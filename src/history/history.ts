@@ -10,6 +10,8 @@ import type { BlockRange } from "./block-range.ts";
 import type { EnvelopeType, Gap } from "../plugin/index.ts";
 import type { FilterNode } from "../wire/query/ast.ts";
 import type { StoredBlock } from "../batch/block.ts";
+import type { MessagePattern } from "../blocks/patterns.ts";
+import type { FieldCount } from "../filter/field-counts.ts";
 
 /** A page of the history. */
 export interface HistoryPage extends BlockRange {
@@ -52,6 +54,10 @@ export interface CountOptions {
   readonly fields: readonly string[];
   /** How many values of each field are counted; the first that are found. */
   readonly valuesMax: number;
+  /** Only values that start with this text, in any case. */
+  readonly prefix?: string | undefined;
+  /** What is counted instead of the times and the values: the fields that records have, or the patterns of messages. */
+  readonly instead?: "fields" | "patterns" | undefined;
 }
 
 /** Counts of the records of a range that match. Counts of consecutive ranges can be added up. */
@@ -62,6 +68,9 @@ export interface HistoryCounts extends BlockRange {
   readonly times: readonly (readonly number[])[];
   /** By field, the values with their counts. */
   readonly values: Readonly<Record<string, readonly (readonly [value: string, count: number])[]>>;
+  /** Empty unless they are counted; the largest patterns only. */
+  readonly fields: readonly FieldCount[];
+  readonly patterns: readonly MessagePattern[];
 }
 
 /** Reads and searches the history in worker threads, never in the caller's. */

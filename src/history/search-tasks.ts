@@ -3,7 +3,7 @@
 import type { StoredBlock } from "../batch/block.ts";
 import type { Gap } from "../plugin/index.ts";
 import type { BlockRange } from "./block-range.ts";
-import type { CountOptions, HistorySearch } from "./history.ts";
+import type { CountOptions, HistoryCounts, HistorySearch } from "./history.ts";
 
 /** What the threads are started with. */
 export interface SearchSetup {
@@ -61,8 +61,4 @@ export interface FindResult extends BlocksResult {
   readonly blocks: readonly StoredBlock[];
 }
 
-export interface CountResult extends BlocksResult {
-  /** The starts of periods in milliseconds since 1970, each followed by the counts by rank. */
-  readonly times: readonly (readonly number[])[];
-  readonly values: Readonly<Record<string, readonly (readonly [value: string, count: number])[]>>;
-}
+export type CountResult = Omit<HistoryCounts, keyof BlockRange> & BlocksResult;

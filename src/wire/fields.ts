@@ -13,3 +13,6 @@ export function facetValue({ type, data }: Envelope, facet: Facet): string | und
   const value = own ?? (type === "audit_log" ? data.metadata?.[facet] : undefined);
   return typeof value === "string" ? value : undefined;
 }
+
+/** What values of a field are: `list`: elements of one, or below one; `other`: null or an empty object. */
+export type FieldType = "string" | "number" | "boolean" | "list" | "other";

@@ -1,11 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { indexOfBlock } from "../../src/blocks/block-index.ts";
-import { directoryValues, planBlocks, type FilterReader } from "../../src/blocks/block-plan.ts";
+import { directoryCounts, planBlocks, type FilterReader } from "../../src/blocks/block-plan.ts";
 import type { BlockDirectory } from "../../src/blocks/block-view.ts";
 import { exactFilter } from "../../src/blocks/search/exact.ts";
 import type { JsonValue, LevelRank } from "../../src/wire/envelope.ts";
-import { FieldPath, fieldValues } from "../../src/filter/fields.ts";
+import { CountedField } from "../../src/filter/counted-field.ts";
 import type { FilterNode } from "../../src/wire/query/ast.ts";
 import { fold } from "../../src/wire/query/fold.ts";
 import { parseQuery } from "../../src/wire/query/parse.ts";
@@ -176,10 +176,10 @@ function minutesOf(view: MemoryView, matches: readonly number[]): number[][] {
 
 function valuesOf(view: MemoryView, name: string): Map<string, number> {
   const counts = new Map<string, number>();
+  const field = new CountedField(name);
   for (let index = 0; index < view.length; index++) {
-    for (const value of fieldValues(view.batch(index).envelope(0), new FieldPath(name))) {
-      if (typeof value === "object") continue;
-      counts.set(String(value), (counts.get(String(value)) ?? 0) + 1);
+    for (const value of field.valuesOf(view.batch(index), 0)) {
+      counts.set(value, (counts.get(value) ?? 0) + 1);
     }
   }
   return counts;
@@ -221,7 +221,7 @@ describe("BlockPlan", () => {
         const { directory, leaves } = indexed(view);
         for (let count = 0; count < 8; count++) {
           const { name } = choose.of(choose.below(6) === 0 ? ABSENT : leaves);
-          const values = directoryValues(directory, name);
+          const values = directoryCounts(view.type, directory, name);
           if (values) expect(new Map(values)).toEqual(valuesOf(view, name));
         }
       }),

@@ -147,11 +147,14 @@ test("rejects invalid query parameters and lists the valid ones", async () => {
     message:
       'The parameter "limit" is unknown. Known parameters: type, level, logger, q, since, until, order, cursor, facets.',
   });
-  expect(await errorOf("facets=logger,colour")).toMatchObject({
-    status: 400,
-    message:
-      'The parameter facets is "logger,colour"; expected some of logger,action,instance_id,service.',
-  });
+  const many = Array.from({ length: 17 }, (_, index) => `f${index}`).join(",");
+  for (const facets of [many, "logger,,action", '"logger', ",logger"]) {
+    expect(await errorOf(`facets=${encodeURIComponent(facets)}`)).toMatchObject({
+      status: 400,
+      code: "PARAMETER_INVALID",
+      message: expect.stringContaining("expected at most 16 names of fields between commas"),
+    });
+  }
   expect(await errorOf("q=level:LOUD")).toMatchObject({ status: 400, code: "FILTER_INVALID" });
   expect(await errorOf("cursor=other:1")).toMatchObject({ status: 410, code: "CURSOR_GONE" });
 });

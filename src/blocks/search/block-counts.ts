@@ -1,8 +1,11 @@
 /** Counts of a block's records: by minute and level, and by the values of fields. */
 
 import { decodeBlocks } from "../../batch/block.ts";
-import { LEVELS, type JsonValue } from "../../wire/envelope.ts";
-import { FieldPath, fieldValues } from "../../filter/fields.ts";
+import type { RecordBatch } from "../../batch/record-batch.ts";
+import { CountedField } from "../../filter/counted-field.ts";
+import type { FieldCounts } from "../../filter/field-counts.ts";
+import { LEVELS } from "../../wire/envelope.ts";
+import { fold } from "../../wire/query/fold.ts";
 import type { BlockView } from "../block-view.ts";
 import type { MessagePatterns } from "../patterns.ts";
 import type { BlockFields } from "./block-fields.ts";
@@ -44,30 +47,98 @@ export function countMinutes(
     .map(([start, byRank]) => [start, ...byRank]);
 }
 
-/** Returns the most frequent values of a field, at most `valuesMax`. Lists and maps in lists and maps do not count. */
+/** Which values of a field are counted. */
+export interface ValueLimits {
+  /** How many: the most frequent ones. */
+  readonly valuesMax: number;
+  /** Only values that start with this text, in any case. */
+  readonly prefix?: string | undefined;
+}
+
+/** Returns the most frequent values of a field. Lists and maps in lists and maps do not count. */
 export function countValues(
   view: BlockView,
   fields: BlockFields,
   name: string,
   records: RecordSet,
-  valuesMax: number,
+  { valuesMax, prefix }: ValueLimits,
 ): [value: string, count: number][] {
-  const { sources, unsure, unknown } = fields.field(name);
-  const unclear = unknown.copy().union(unsure).intersect(records);
-  const clear = records.copy().subtract(unclear);
   const counts = new Map<string, number>();
-  const path = new FieldPath(name);
-  if (!clear.isEmpty) for (const source of sources) countList(source.list(), clear, counts);
-  const unread = unclear.indexes();
-  for (let done = 0; done < unread.length; done += READ_MAX) {
-    const indexes = unread.subarray(done, done + READ_MAX);
-    const batch = decodeBlocks([view.read(indexes)]);
-    for (let item = 0; item < indexes.length; item++) {
-      for (const value of fieldValues(batch.envelope(item), path)) countJson(value, counts);
+  const field = new CountedField(name);
+  const headers = headersOf(view, name);
+  if (headers) countList(headers, records, counts);
+  else countField(view, fields, field, records, counts);
+  const wanted = prefix === undefined ? [...counts] : [...counts].filter(startsWith(prefix));
+  return wanted.toSorted(([, one], [, other]) => other - one).slice(0, valuesMax);
+}
+
+/** Returns a test of whether a value starts with a text, in any case. */
+export function startsWith(
+  prefix: string,
+): (counted: readonly [value: string, count: number]) => boolean {
+  const folded = fold(prefix);
+  return ([value]) => fold(value).startsWith(folded);
+}
+
+/** Returns what a block tells of all its records, exceptions included. */
+function headersOf(
+  { type, ranks, loggers, length, directory }: BlockView,
+  name: string,
+): ValueList | undefined {
+  switch (name) {
+    case "type":
+      return { values: [type], codes: new Uint8Array(length), records: undefined };
+    case "level":
+      return { values: LEVELS, codes: ranks, records: undefined };
+    case "logger":
+      return { values: directory.loggers, codes: loggers, records: undefined };
+    default:
+      return undefined;
+  }
+}
+
+function countField(
+  view: BlockView,
+  fields: BlockFields,
+  field: CountedField,
+  records: RecordSet,
+  counts: Map<string, number>,
+): void {
+  const { sources, unsure, unknown, lists } = fields.field(field.name);
+  const unclear = unknown.copy().union(unsure);
+  if (field.facet !== undefined) unclear.union(lists);
+  // These may have it elsewhere as well.
+  const isUnclear = field.isShared || (field.facet !== undefined && hasMetadata(view));
+  if (isUnclear) unclear.union(records);
+  unclear.intersect(records);
+  const clear = records.copy().subtract(unclear);
+  const isText = field.facet !== undefined;
+  for (const source of clear.isEmpty ? [] : sources)
+    countList(source.list(), clear, counts, isText);
+  for (const batch of envelopesOf(view, unclear)) {
+    for (let item = 0; item < batch.length; item++) {
+      for (const value of field.valuesOf(batch, item)) add(value, 1, counts);
     }
   }
-  const sorted = [...counts].toSorted(([, one], [, other]) => other - one);
-  return sorted.slice(0, valuesMax);
+}
+
+function hasMetadata({ columns }: BlockView): boolean {
+  return columns.some(({ place, path }) => place === "attribute" && path[0] === "metadata");
+}
+
+/** Reads records as they are, some at a time. */
+function* envelopesOf(view: BlockView, records: RecordSet): Generator<RecordBatch> {
+  const unread = records.indexes();
+  for (let done = 0; done < unread.length; done += READ_MAX) {
+    yield decodeBlocks([view.read(unread.subarray(done, done + READ_MAX))]);
+  }
+}
+
+/** Adds the fields that records have. */
+export function addFields(view: BlockView, records: RecordSet, fields: FieldCounts): void {
+  for (const batch of envelopesOf(view, records)) {
+    for (let item = 0; item < batch.length; item++) fields.addEnvelope(batch.envelope(item));
+  }
 }
 
 /** Adds the messages of records to patterns, each distinct message once. */
@@ -82,11 +153,8 @@ export function addMessages(
   for (const source of clear.isEmpty ? [] : sources) {
     addListed(source.list(), view.sequences, clear, patterns);
   }
-  const unread = unknown.copy().intersect(records).indexes();
-  for (let done = 0; done < unread.length; done += READ_MAX) {
-    const indexes = unread.subarray(done, done + READ_MAX);
-    const batch = decodeBlocks([view.read(indexes)]);
-    for (let item = 0; item < indexes.length; item++) {
+  for (const batch of envelopesOf(view, unknown.copy().intersect(records))) {
+    for (let item = 0; item < batch.length; item++) {
       patterns.add(batch.envelope(item).data.message, 1, batch.sequence(item));
     }
   }
@@ -116,6 +184,7 @@ function countList(
   { values, codes, records: recordOf }: ValueList,
   records: RecordSet,
   counts: Map<string, number>,
+  isText = false,
 ): void {
   const items = codes?.length ?? values.length;
   const byValue = new Uint32Array(values.length);
@@ -123,14 +192,9 @@ function countList(
     if (records.has(recordOf ? recordOf[item]! : item)) byValue[codes ? codes[item]! : item]!++;
   }
   for (const [value, count] of byValue.entries()) {
-    if (count > 0) add(values[value], count, counts);
+    if (count === 0 || (isText && typeof values[value] !== "string")) continue;
+    add(values[value], count, counts);
   }
-}
-
-function countJson(value: JsonValue, counts: Map<string, number>): void {
-  if (Array.isArray(value)) {
-    for (const element of value as readonly JsonValue[]) countJson(element, counts);
-  } else if (typeof value !== "object") add(value, 1, counts);
 }
 
 function add(

@@ -3,8 +3,16 @@
 import { decodeBlocks } from "../../batch/block.ts";
 import type { FilterNode } from "../../wire/query/ast.ts";
 import type { BlockView } from "../block-view.ts";
-import { addMessages, countMinutes, countValues, type BlockCounts } from "./block-counts.ts";
+import type { FieldCounts } from "../../filter/field-counts.ts";
 import type { MessagePatterns } from "../patterns.ts";
+import {
+  addFields,
+  addMessages,
+  countMinutes,
+  countValues,
+  type BlockCounts,
+  type ValueLimits,
+} from "./block-counts.ts";
 import { exactFilter, type ExactFilter } from "./exact.ts";
 import { Matchers, NodeEvaluator } from "./node-evaluator.ts";
 import { RecordSet, type Verdict } from "./record-set.ts";
@@ -23,10 +31,9 @@ export interface BlockSearchOptions {
 }
 
 /** What is counted of the records that match. */
-export interface BlockCountOptions {
+export interface BlockCountOptions extends ValueLimits {
   /** The names of fields whose values are counted. */
   readonly fields: readonly string[];
-  readonly valuesMax: number;
   /** Records are counted by periods of this length, by default a minute. */
   readonly periodMs?: number;
 }
@@ -65,7 +72,7 @@ export class BlockSearch {
   }
 
   /** Counts the records that match, and of each field at most `valuesMax` values. */
-  count(view: BlockView, { fields, valuesMax, periodMs }: BlockCountOptions): BlockCounts {
+  count(view: BlockView, { fields, periodMs, ...limits }: BlockCountOptions): BlockCounts {
     const evaluator = new NodeEvaluator(view, this.#matchers);
     const records = this.#matches(view, evaluator, "asc", Infinity);
     const indexes = records.indexes();
@@ -75,17 +82,25 @@ export class BlockSearch {
       values: Object.fromEntries(
         fields.map((name) => [
           name,
-          indexes.length === 0 ? [] : countValues(view, evaluator.fields, name, records, valuesMax),
+          indexes.length === 0 ? [] : countValues(view, evaluator.fields, name, records, limits),
         ]),
       ),
     };
   }
 
-  /** Adds the messages of the records that match to patterns. */
-  addPatterns(view: BlockView, patterns: MessagePatterns): void {
+  /** Adds the messages of the records that match to patterns. Returns how many do. */
+  addPatterns(view: BlockView, patterns: MessagePatterns): number {
     const evaluator = new NodeEvaluator(view, this.#matchers);
     const records = this.#matches(view, evaluator, "asc", Infinity);
     if (!records.isEmpty) addMessages(view, evaluator.fields, records, patterns);
+    return records.count;
+  }
+
+  /** Adds the fields of the records that match. Returns how many do. */
+  addFields(view: BlockView, fields: FieldCounts): number {
+    const records = this.#matches(view, new NodeEvaluator(view, this.#matchers), "asc", Infinity);
+    addFields(view, records, fields);
+    return records.count;
   }
 
   /** Returns the records that match; with a limit, at least as many of one end of the block as there are. */

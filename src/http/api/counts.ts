@@ -1,7 +1,6 @@
 import type { Batch, HostJournal } from "../../plugin/index.ts";
 import type { CountOptions, HistoryCounts } from "../../history/history.ts";
 import { LEVELS } from "../../wire/envelope.ts";
-import { facetValue, type Facet } from "../../wire/fields.ts";
 import {
   OUTLIER_GAP_MS,
   OUTLIERS_MAX,
@@ -10,8 +9,10 @@ import {
 } from "../../wire/histogram.ts";
 import type { Endpoint } from "../server/application.ts";
 import { READ_ACCESS } from "../server/routes.ts";
-import { resolveCursor, type JournalSearches, type MatchSink } from "./journal-search.ts";
-import { cursorText, parseCountQuery, type CountRequest } from "./query.ts";
+import type { JournalSearches, MatchSink } from "./journal-search.ts";
+import { parseCountQuery, type CountRequest } from "./query.ts";
+import { summarize } from "./summary.ts";
+import { ValueCounts, VALUES_MAX } from "./value-counts.ts";
 
 export const COUNTS_PATH = "/api/counts";
 
@@ -26,64 +27,52 @@ export function counts(journal: HostJournal, searches: JournalSearches): Endpoin
     access: READ_ACCESS,
     async respond(context, { access }) {
       const query = parseCountQuery(context.querystring);
-      const { epoch } = journal;
-      const ascending = query.order === "asc";
-      const { from } = resolveCursor(journal, query.cursor, ascending);
       const records = new RecordCounts(query);
       const searcher = { socket: context.req.socket, access };
-      const result = await searches.run({ ...query, ascending, from }, records, searcher);
+      const { epoch, counted, next_cursor } = await summarize(journal, searches, {
+        query,
+        sink: records,
+        searcher,
+      });
       const { buckets, before, after } = records.times.result();
       context.body = {
         epoch,
-        counted: { from: result.from, to: result.to },
+        counted,
         ...buckets.toJSON(),
         before,
         after,
         levels: records.levels,
-        facets: Object.fromEntries(
-          [...records.facets].map(([facet, values]) => [facet, values.all()]),
-        ),
-        next_cursor: result.next === undefined ? null : cursorText(epoch, result.next),
+        facets: records.values.toJSON(),
+        next_cursor,
       };
     },
   };
 }
-
-/** How many values of a facet are counted; the first that are found. */
-const VALUES_MAX = 1000;
-
-/** Limits the length of the values of all facets together, in characters: one can be as long as a record. */
-const VALUE_CHARACTERS_MAX = 1 << 20;
 
 /** Counts records instead of returning them. */
 class RecordCounts implements MatchSink {
   readonly isFull = false;
   readonly readsEnvelopes: boolean;
   readonly times: CountsOverTime;
-  readonly facets: ReadonlyMap<Facet, NameCounts>;
+  readonly values: ValueCounts;
   /** All records, by the rank of their level. */
   readonly levels: LevelCounts = LEVELS.map(() => 0);
   readonly left = Infinity;
   readonly counting: CountOptions;
-  #characters = 0;
 
   constructor(query: CountRequest) {
     const { facets } = query;
+    this.values = new ValueCounts(facets);
     this.counting = { fields: facets, valuesMax: VALUES_MAX };
     this.times = new CountsOverTime(query, Date.now());
-    this.readsEnvelopes = facets.some((facet) => facet !== "logger");
-    this.facets = new Map(facets.map((facet) => [facet, new NameCounts()]));
+    this.readsEnvelopes = this.values.readsEnvelopes;
   }
 
   add(batch: Batch, index: number): boolean {
     const rank = LEVELS.indexOf(batch.level(index));
     this.levels[rank]!++;
     this.times.add(Date.parse(batch.timestamp(index)), rank);
-    for (const [facet, values] of this.facets) {
-      const value =
-        facet === "logger" ? batch.logger(index) : facetValue(batch.envelope(index), facet);
-      if (value !== undefined) this.#count(values, value);
-    }
+    this.values.add(batch, index);
     return true;
   }
 
@@ -92,15 +81,7 @@ class RecordCounts implements MatchSink {
       for (const [rank, count] of byRank.entries()) this.levels[rank]! += count;
       this.times.addCounts(startMs!, byRank);
     }
-    for (const [facet, names] of this.facets) {
-      for (const [value, count] of values[facet]!) this.#count(names, value, count);
-    }
-  }
-
-  #count(values: NameCounts, value: string, count = 1): void {
-    const fits = this.#characters + value.length <= VALUE_CHARACTERS_MAX;
-    const isNew = values.countUpTo(fits ? VALUES_MAX : 0, value, count);
-    if (isNew) this.#characters += value.length;
+    this.values.addCounts(values);
   }
 }
 
@@ -168,39 +149,5 @@ class CountsOverTime {
       rest -= period.count;
     }
     return { buckets, before: this.#before + rest, after: this.#after };
-  }
-}
-
-/** Counts occurrences of names. */
-export class NameCounts {
-  readonly #counts: Map<string, number>;
-
-  /** `known` names come first and are listed even if they never occur. */
-  constructor(known: readonly string[] = []) {
-    this.#counts = new Map(known.map((name) => [name, 0]));
-  }
-
-  count(name: string, times = 1): void {
-    this.#counts.set(name, (this.#counts.get(name) ?? 0) + times);
-  }
-
-  /** Counts a name unless it is new and there are `namesMax` already. Returns true if it was added. */
-  countUpTo(namesMax: number, name: string, times = 1): boolean {
-    const isKnown = this.#counts.has(name);
-    if (!isKnown && this.#counts.size >= namesMax) return false;
-    this.count(name, times);
-    return !isKnown;
-  }
-
-  all(): Record<string, number> {
-    return Object.fromEntries(this.#counts);
-  }
-
-  /** Returns the most frequent names, in descending order. */
-  mostFrequent(namesMax: number): { name: string; count: number }[] {
-    return [...this.#counts]
-      .map(([name, count]) => ({ name, count }))
-      .toSorted((one, other) => other.count - one.count)
-      .slice(0, namesMax);
   }
 }

@@ -1,27 +1,30 @@
 import type { ServerResponse } from "node:http";
 import type { Context } from "koa";
-import type { Access, Gap, HostJournal } from "../../plugin/index.ts";
+import type { Access, HostJournal, HostLogger } from "../../plugin/index.ts";
 import type { Endpoint } from "../server/application.ts";
 import { READ_ACCESS } from "../server/routes.ts";
 import type { AccessRecorder } from "../server/access-recorder.ts";
-import type { ResponseBudget } from "../server/response-budget.ts";
+import { HttpError } from "../server/rejections.ts";
+import { streamOf, type ResponseBudget } from "../server/response-budget.ts";
+import { TailgateError } from "../../wire/errors.ts";
 import { resolveCursor, type JournalSearches } from "./journal-search.ts";
 import type { LongPolling } from "./long-poll.ts";
 import { cursorText, parseHistoryQuery, type HistoryRequest } from "./query.ts";
-import { RecordPage } from "./record-page.ts";
+import { gapJson, LINES, RecordPage, type Separators } from "./record-page.ts";
+import { RecordStream } from "./record-stream.ts";
 
 export const HISTORY_PATH = "/api/logs";
 
 const NDJSON_TYPE = "application/x-ndjson";
 
-const JSON_ARRAY = { between: ",", after: "" };
-const LINES = { between: "", after: "\n" };
+const JSON_ARRAY: Separators = { between: ",", after: "" };
 
 interface HistoryOptions {
   readonly longPolling: LongPolling;
   readonly budget: ResponseBudget;
   /** Undefined if nobody wants to know who reads. */
   readonly recorder: AccessRecorder | undefined;
+  readonly log: HostLogger;
 }
 
 /**
@@ -29,13 +32,14 @@ interface HistoryOptions {
  * `limit`, even none, and still a next cursor: the search has reached its limit and continues with the next request.
  * `since` is inclusive, `until` exclusive. `gaps` lists what the journal no longer has of the range that was searched.
  * With `wait`, a response that would be empty is delayed until a record arrives or the time is over. Its head is not sent
- * before that, so that no proxy treats it as a stream.
+ * before that, so that no proxy treats it as a stream. With `limit=all`, it is a stream of all records ({@link RecordStream}).
  */
 export function history(
   journal: HostJournal,
   searches: JournalSearches,
-  { longPolling, budget, recorder }: HistoryOptions,
+  options: HistoryOptions,
 ): Endpoint {
+  const { longPolling, budget, recorder } = options;
   return {
     path: HISTORY_PATH,
     access: READ_ACCESS,
@@ -44,7 +48,23 @@ export function history(
       const { epoch } = journal;
       const ascending = query.order === "asc";
       const { from, lost } = resolveCursor(journal, query.cursor, ascending);
-      const { waitMs } = query;
+      const { waitMs, limit } = query;
+      if (limit === undefined) {
+        const stream = new RecordStream({ ...query, ascending, from }, lost, {
+          journal,
+          searches,
+          budget,
+          response: context.res,
+          searcher: { socket: context.req.socket, access },
+          isStopping: () => longPolling.isClosed,
+        });
+        const chunks = await stream.begin();
+        context.type = NDJSON_TYPE;
+        context.set("X-Epoch", epoch);
+        cutAtEnd(access, context.res);
+        context.body = streamOf(recorded(stream, chunks, context, access, options));
+        return;
+      }
       // A client with a cursor of another epoch has to learn about this one without delay.
       const isOtherEpoch = query.cursor !== undefined && query.cursor.epoch !== epoch;
       const wait =
@@ -53,7 +73,7 @@ export function history(
           : longPolling.start(isOtherEpoch ? 0 : waitMs, context.res, access);
       const format = prefersLines(context, query) ? LINES : JSON_ARRAY;
       const memory = budget.open(context.res);
-      const page = new RecordPage(query.limit, format, { budget, memory });
+      const page = new RecordPage(limit, format, { budget, memory });
       const searcher = { socket: context.req.socket, access };
       const result = await searches.run({ ...query, ascending, from }, page, searcher, wait);
       if (page.isRejected) throw budget.exceeded();
@@ -74,16 +94,34 @@ export function history(
   };
 }
 
+/** Yields the chunks of a response that has begun: an error cuts it. Records what was read when it ends. */
+async function* recorded(
+  stream: RecordStream,
+  chunks: AsyncIterable<Buffer>,
+  context: Context,
+  access: Access,
+  { recorder, log }: HistoryOptions,
+): AsyncGenerator<Buffer> {
+  try {
+    yield* chunks;
+  } catch (error) {
+    const isExpected = error instanceof HttpError || TailgateError.is(error, "STOPPED");
+    if (!isExpected) log.error(`${context.method} ${context.path} failed.`, error);
+    context.res.destroy();
+  } finally {
+    recorder?.read(context.req, access, {
+      records: stream.records,
+      isExport: true,
+      query: context.querystring,
+    });
+  }
+}
+
 /** Cuts a response that its client has not read completely when its access ends. */
 function cutAtEnd({ signal }: Access, response: ServerResponse): void {
   const cut = (): void => void response.destroy();
   signal?.addEventListener("abort", cut);
   response.once("close", () => signal?.removeEventListener("abort", cut));
-}
-
-/** Returns a gap as JSON; `lane` is the former name of `type`, for clients that know only that. */
-function gapJson({ from, to, type, reason }: Gap): object {
-  return { from, to, type, lane: type, reason };
 }
 
 function prefersLines(context: Context, { format }: HistoryRequest): boolean {

@@ -48,6 +48,8 @@ export interface JournalSearch extends Pick<HistoryRequest, "filter" | "since" |
   readonly ascending: boolean;
   /** The first sequence. */
   readonly from: number;
+  /** True if it continues a search whose response has begun: it is not rejected any more. */
+  readonly isContinued?: boolean;
 }
 
 /** Receives the records that match, in the order of the search. */
@@ -110,7 +112,7 @@ export class JournalSearches {
     const { ascending } = search;
     const start = ascending ? search.from : Math.min(search.from, newest);
     const progress = new SearchProgress(search, { sink, searcher }, start);
-    await this.#searchInTurn(progress, newest);
+    await this.#searchInTurn(progress, newest, search.isContinued);
     if (wait) await this.#waitForResult(progress, wait, epoch);
     if (searcher.access.signal?.aborted) throw accessEnded();
     const { next, gaps } = progress;

@@ -70,6 +70,11 @@ export class LongPolling {
     for (const resolve of this.#waiting) resolve(hasGrown);
   }
 
+  /** True if the gateway is stopping. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
   /** Releases all waiting requests; no other will wait. */
   close(): void {
     this.#isClosed = true;

@@ -1,4 +1,3 @@
-import { FACETS, type Facet } from "../../wire/fields.ts";
 import { parseFilter, type Filter } from "../../filter/filter.ts";
 import { FILTER_PARAMETERS } from "../../wire/filter.ts";
 import { quotedExcerpt } from "../../wire/printable.ts";
@@ -15,6 +14,14 @@ const FORMATS = ["json", "ndjson"] as const;
 const SEARCH_PARAMETERS = [...FILTER_PARAMETERS, "since", "until", "order"];
 const HISTORY_PARAMETERS = [...SEARCH_PARAMETERS, "limit", "cursor", "wait", "format"];
 const COUNT_PARAMETERS = [...SEARCH_PARAMETERS, "cursor", "facets"];
+const FIELDS_PARAMETERS = [...SEARCH_PARAMETERS, "cursor"];
+const VALUES_PARAMETERS = [...SEARCH_PARAMETERS, "limit", "cursor", "prefix"];
+const PATTERNS_PARAMETERS = [...SEARCH_PARAMETERS, "limit", "cursor"];
+
+const FACETS_MAX = 16;
+
+/** As a limit: all records that match, in one response. */
+const ALL = "all";
 
 /** A position in the journal: the next sequence to read, and its epoch. */
 export interface PageCursor {
@@ -22,8 +29,8 @@ export interface PageCursor {
   readonly sequence: number;
 }
 
-/** What /api/logs and /api/counts search for. */
-interface SearchRequest {
+/** What a request searches the journal for. */
+export interface SearchRequest {
   readonly filter: Filter;
   /** As envelopes show times, so that texts can be compared; undefined without a bound. */
   readonly since: string | undefined;
@@ -35,7 +42,8 @@ interface SearchRequest {
 
 /** A request to /api/logs. */
 export interface HistoryRequest extends SearchRequest {
-  readonly limit: number;
+  /** Undefined for all records, as lines. */
+  readonly limit: number | undefined;
   /** How long to wait for a record if there is none; undefined if the search ends at the end of the journal. */
   readonly waitMs: number | undefined;
   /** Undefined if the Accept header decides. */
@@ -44,19 +52,42 @@ export interface HistoryRequest extends SearchRequest {
 
 /** A request to /api/counts. */
 export interface CountRequest extends SearchRequest {
-  /** The facets whose values are counted. */
-  readonly facets: readonly Facet[];
+  /** The fields whose values are counted. */
+  readonly facets: readonly string[];
+}
+
+/** A request to /api/fields/{name}/values. */
+export interface ValuesRequest extends SearchRequest {
+  readonly field: string;
+  readonly limit: number;
+  readonly prefix: string | undefined;
+}
+
+/** A request to /api/patterns. */
+export interface PatternsRequest extends SearchRequest {
+  readonly limit: number;
 }
 
 /** @throws HttpError PARAMETER_INVALID, TailgateError FILTER_INVALID */
 export function parseHistoryQuery(search: string): HistoryRequest {
   const parameters = parseParameters(search, HISTORY_PARAMETERS);
   const query = parseSearchQuery(parameters);
+  const isAll = parameters["limit"] === ALL;
+  const format = parseChoice("format", FORMATS, parameters["format"]);
+  const waitMs = parseWait(parameters["wait"], query.order);
+  if (isAll && format !== "ndjson") {
+    throw invalid(
+      "The parameter limit=all needs format=ndjson: the response is a stream of lines.",
+    );
+  }
+  if (isAll && waitMs !== undefined) {
+    throw invalid("The parameter wait cannot be used with limit=all: such a response ends.");
+  }
   return {
     ...query,
-    limit: parseLimit(parameters["limit"]),
-    waitMs: parseWait(parameters["wait"], query.order),
-    format: parseChoice("format", FORMATS, parameters["format"]),
+    limit: isAll ? undefined : parseLimit(parameters["limit"], ` or ${ALL}`),
+    waitMs,
+    format,
   };
 }
 
@@ -64,6 +95,24 @@ export function parseHistoryQuery(search: string): HistoryRequest {
 export function parseCountQuery(search: string): CountRequest {
   const parameters = parseParameters(search, COUNT_PARAMETERS);
   return { ...parseSearchQuery(parameters), facets: parseFacets(parameters["facets"]) };
+}
+
+/** @throws HttpError PARAMETER_INVALID, TailgateError FILTER_INVALID */
+export function parseFieldsQuery(search: string): SearchRequest {
+  return parseSearchQuery(parseParameters(search, FIELDS_PARAMETERS));
+}
+
+/** @throws HttpError PARAMETER_INVALID, TailgateError FILTER_INVALID */
+export function parseValuesQuery(field: string, search: string): ValuesRequest {
+  const parameters = parseParameters(search, VALUES_PARAMETERS);
+  const limit = parseLimit(parameters["limit"]);
+  return { ...parseSearchQuery(parameters), field, limit, prefix: parameters["prefix"] };
+}
+
+/** @throws HttpError PARAMETER_INVALID, TailgateError FILTER_INVALID */
+export function parsePatternsQuery(search: string): PatternsRequest {
+  const parameters = parseParameters(search, PATTERNS_PARAMETERS);
+  return { ...parseSearchQuery(parameters), limit: parseLimit(parameters["limit"]) };
 }
 
 /** A request to /api/logs/{sequence}. */
@@ -123,19 +172,30 @@ function parseChoice<Choice extends string>(
   return choice;
 }
 
-function parseFacets(value: string | undefined): readonly Facet[] {
-  const names = value?.split(",") ?? [];
-  return names.map((name) => {
-    const facet = FACETS.find((known) => known === name);
-    if (facet === undefined) throw invalidValue("facets", value!, `some of ${FACETS.join(",")}`);
-    return facet;
-  });
+/** A name between commas, in double quotes if it has a comma or starts with a quote. */
+const FACET = /(?:"(?<quoted>(?:[^"\\]|\\.)+)"|(?<bare>[^",][^,]*))(?:,|$)/suy;
+
+function parseFacets(value: string | undefined): readonly string[] {
+  const names = new Set<string>();
+  if (value === undefined) return [];
+  FACET.lastIndex = 0;
+  while (FACET.lastIndex < value.length) {
+    const { quoted, bare } = FACET.exec(value)?.groups ?? {};
+    const name = bare ?? quoted?.replaceAll(/\\(.)/gsu, "$1");
+    if (name === undefined || names.size === FACETS_MAX) {
+      throw invalidValue("facets", value, `at most ${FACETS_MAX} names of fields between commas`);
+    }
+    names.add(name);
+  }
+  return [...names];
 }
 
-function parseLimit(value: string | undefined): number {
+function parseLimit(value: string | undefined, alternative = ""): number {
   if (value === undefined) return LIMIT_DEFAULT;
   const limit = /^\d{1,4}$/.test(value) ? Number(value) : 0;
-  if (limit < 1 || limit > LIMIT_MAX) throw invalidValue("limit", value, `1 to ${LIMIT_MAX}`);
+  if (limit < 1 || limit > LIMIT_MAX) {
+    throw invalidValue("limit", value, `1 to ${LIMIT_MAX}${alternative}`);
+  }
   return limit;
 }
 

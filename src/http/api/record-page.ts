@@ -1,5 +1,5 @@
 import type { Readable } from "node:stream";
-import type { Batch } from "../../plugin/index.ts";
+import type { Batch, Gap } from "../../plugin/index.ts";
 import {
   chunksOf,
   streamOf,
@@ -16,12 +16,26 @@ const BUFFER_BYTES_MAX = 64 << 10;
 /** How many buffers are in flight at most: in the stream, the response and the socket. */
 const BUFFERS_IN_FLIGHT = 3;
 
-/** The records of one response, as JSON: each envelope with its sequence in front. */
+/** What is written between the records of a page, and after each of them. */
+export interface Separators {
+  readonly between: string;
+  readonly after: string;
+}
+
+export const LINES: Separators = { between: "", after: "\n" };
+
+/** What the records of a response take their memory from. */
+export interface PageMemory {
+  readonly budget: ResponseBudget;
+  readonly memory: ResponseMemory;
+}
+
+/** The records of one response, or of a part of it, as JSON: each envelope with its sequence in front. */
 export class RecordPage implements MatchSink {
   readonly readsEnvelopes = false;
   readonly #limit: number;
-  /** What is written between the records and after each of them. */
-  readonly #separators: { readonly between: string; readonly after: string };
+  readonly #separators: Separators;
+  readonly #lastSequence: number;
   readonly #budget: ResponseBudget;
   readonly #memory: ResponseMemory;
   /** The full buffers. */
@@ -33,13 +47,17 @@ export class RecordPage implements MatchSink {
   #bytesMax = Infinity;
   #count = 0;
   #isOutOfMemory = false;
+  #isAtEnd = false;
 
+  /** It ends before a record with a sequence beyond `lastSequence`. */
   constructor(
     limit: number,
-    separators: { readonly between: string; readonly after: string },
-    { budget, memory }: { budget: ResponseBudget; memory: ResponseMemory },
+    separators: Separators,
+    { budget, memory }: PageMemory,
+    lastSequence = Infinity,
   ) {
     this.#limit = limit;
+    this.#lastSequence = lastSequence;
     this.#separators = separators;
     this.#budget = budget;
     this.#memory = memory;
@@ -59,11 +77,20 @@ export class RecordPage implements MatchSink {
   }
 
   get isFull(): boolean {
-    return this.#count >= this.#limit || this.#bytes >= this.#bytesMax || this.#isOutOfMemory;
+    return (
+      this.#count >= this.#limit ||
+      this.#bytes >= this.#bytesMax ||
+      this.#isOutOfMemory ||
+      this.#isAtEnd
+    );
   }
 
   /** Copies the record: a reference would retain its batch, which may be a thousand times as large. */
   add(batch: Batch, index: number): boolean {
+    if (batch.sequence(index) > this.#lastSequence) {
+      this.#isAtEnd = true;
+      return false;
+    }
     const { between, after } = this.#separators;
     // Followed by the envelope without its opening brace.
     const head = `${this.#count === 0 ? "" : between}{"sequence":${batch.sequence(index)},`;
@@ -103,13 +130,18 @@ export class RecordPage implements MatchSink {
     this.#used = 0;
   }
 
+  /** Returns the buffers with its records, which it retains no longer. */
+  takeBuffers(): Buffer[] {
+    this.#finishBuffer();
+    return this.#buffers.splice(0);
+  }
+
   /** Returns the body and its length; a large body is a stream that advances as the client reads. */
   body(
     head: string,
     tail: string,
   ): { readonly length: number; readonly content: Buffer | Readable } {
-    this.#finishBuffer();
-    const buffers = this.#buffers.splice(0);
+    const buffers = this.takeBuffers();
     const length = Buffer.byteLength(head) + this.#bytes + Buffer.byteLength(tail);
     if (length <= WRITE_BYTES_MAX) {
       return { length, content: Buffer.concat([Buffer.from(head), ...buffers, Buffer.from(tail)]) };
@@ -131,4 +163,9 @@ function* drain(
     if (inFlight.length > BUFFERS_IN_FLIGHT) memory.release(inFlight.shift()!);
   }
   if (tail !== "") yield Buffer.from(tail);
+}
+
+/** Returns a gap as JSON; `lane` is the former name of `type`, for clients that know only that. */
+export function gapJson({ from, to, type, reason }: Gap): object {
+  return { from, to, type, lane: type, reason };
 }

@@ -6,7 +6,7 @@ import { PARSE_EFFORT_PER_BYTE, type Filter } from "../../filter/filter.ts";
 import type { Endpoint } from "../server/application.ts";
 import { READ_ACCESS } from "../server/routes.ts";
 import { readsEverything, readsTrail, troubleOf } from "../server/visibility.ts";
-import { NameCounts } from "./counts.ts";
+import { NameCounts } from "./value-counts.ts";
 import { TimeSlice } from "./time-slice.ts";
 
 export const STATS_PATH = "/api/stats";

@@ -17,7 +17,7 @@ import { chunksOf, streamOf, WRITE_BYTES_MAX, type ResponseBudget } from "./resp
 
 /** One of the gateway's own pages or resources. */
 export interface Endpoint {
-  /** A path may end with a name in braces, such as `/{id}`, which stands for one segment. Several endpoints may have the same path. */
+  /** A path may have one name in braces, such as `/{id}`, which stands for one segment. Several endpoints may have the same path. */
   readonly path: string;
   /** Default: GET, which includes HEAD. */
   readonly method?: "GET" | "POST" | "DELETE";
@@ -160,9 +160,6 @@ function methodsOf({ method = "GET" }: Endpoint): string[] {
   return method === "GET" ? ["GET", "HEAD"] : [method];
 }
 
-/** The name at the end of a path that stands for any segment. */
-const ANY_SEGMENT = /\/\{\w+\}$/;
-
 /** The endpoints of a path. */
 interface FoundEndpoints {
   /** One for each method; empty if there is nothing at the path. */
@@ -170,24 +167,42 @@ interface FoundEndpoints {
   readonly id: string;
 }
 
+/** The segment that may be any. */
+const ANY_SEGMENT = /\/\{\w+\}/;
+
+/** Endpoints of which one segment of the path may be any. */
+interface OpenEndpoints {
+  /** What precedes and what follows the segment. */
+  readonly before: string;
+  readonly after: string;
+  readonly candidates: readonly Endpoint[];
+}
+
 /** Finds endpoints by the path of a request. */
 export class EndpointTable {
   readonly #byPath: ReadonlyMap<string, readonly Endpoint[]>;
-  /** The endpoints whose last segment may be any, by what precedes it. */
-  readonly #byFolder: ReadonlyMap<string, readonly Endpoint[]>;
+  readonly #open: readonly OpenEndpoints[];
 
   constructor(endpoints: readonly Endpoint[]) {
     this.#byPath = Map.groupBy(endpoints, ({ path }) => path);
-    const open = endpoints.filter(({ path }) => ANY_SEGMENT.test(path));
-    this.#byFolder = Map.groupBy(open, ({ path }) => path.replace(ANY_SEGMENT, ""));
+    this.#open = [...this.#byPath]
+      .filter(([path]) => ANY_SEGMENT.test(path))
+      .map(([path, candidates]) => {
+        const [before, after] = path.split(ANY_SEGMENT) as [string, string];
+        return { before: `${before}/`, after, candidates };
+      });
   }
 
   at(path: string): FoundEndpoints {
-    const candidates = this.#byPath.get(path);
-    if (candidates !== undefined) return { candidates, id: "" };
-    const slash = path.lastIndexOf("/");
-    const id = decodedSegment(path.slice(slash + 1));
-    return { candidates: id === "" ? [] : (this.#byFolder.get(path.slice(0, slash)) ?? []), id };
+    const exact = this.#byPath.get(path);
+    if (exact !== undefined) return { candidates: exact, id: "" };
+    for (const { before, after, candidates } of this.#open) {
+      if (!path.startsWith(before) || !path.endsWith(after)) continue;
+      const segment = path.slice(before.length, path.length - after.length);
+      const id = segment.includes("/") ? "" : decodedSegment(segment);
+      if (id !== "") return { candidates, id };
+    }
+    return { candidates: [], id: "" };
   }
 
   /** Returns the path of the endpoints that serve a path; undefined if there is nothing. */

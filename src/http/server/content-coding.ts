@@ -71,7 +71,7 @@ const COMPRESSED_BYTES_MIN = 1 << 10;
 
 /**
  * Compresses the response's body, unless it is small, a file of the dashboard, or the memory of unread responses is used up.
- * The body is a buffer or a stream, and its length is set.
+ * The body is a buffer or a stream; without a length it is taken for a large one.
  */
 export function compressBody(context: Context, budget: ResponseBudget): void {
   const { body, length } = context;
@@ -79,7 +79,7 @@ export function compressBody(context: Context, budget: ResponseBudget): void {
   // The dashboard's files were compressed when it was built.
   if (context.res.hasHeader("Vary")) return;
   context.vary("Accept-Encoding");
-  if (length === undefined || length < COMPRESSED_BYTES_MIN) return;
+  if (length !== undefined && length < COMPRESSED_BYTES_MIN) return;
   const coding = acceptedCoding(context.get("Accept-Encoding"), CODINGS);
   const createCompressor = COMPRESSORS.get(coding);
   if (createCompressor === undefined) return;

@@ -122,7 +122,7 @@ export class ResponseMemory {
 export const WRITE_BYTES_MAX = 64 << 10;
 
 /** Returns a stream that advances as the client reads. */
-export function streamOf(chunks: Iterable<Buffer>): Readable {
+export function streamOf(chunks: Iterable<Buffer> | AsyncIterable<Buffer>): Readable {
   return Readable.from(chunks, { objectMode: false, highWaterMark: WRITE_BYTES_MAX });
 }
 

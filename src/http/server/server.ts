@@ -16,7 +16,9 @@ import type {
 import type { ServerTls } from "../../tls/server-tls.ts";
 import type { ErrorCode } from "../../wire/errors.ts";
 import { counts, COUNTS_PATH } from "../api/counts.ts";
+import { fields, fieldValues, FIELDS_PATH, VALUES_PATH } from "../api/fields.ts";
 import { history, HISTORY_PATH } from "../api/history.ts";
+import { patterns, PATTERNS_PATH } from "../api/patterns.ts";
 import { record, RECORD_PATH } from "../api/record.ts";
 import { JournalSearches } from "../api/journal-search.ts";
 import { LongPolling } from "../api/long-poll.ts";
@@ -67,6 +69,9 @@ const OWN_PATHS = [
   HISTORY_PATH,
   RECORD_PATH,
   COUNTS_PATH,
+  FIELDS_PATH,
+  VALUES_PATH,
+  PATTERNS_PATH,
   STATS_PATH,
   IDENTITY_PATH,
   LOGIN_PATH,
@@ -300,9 +305,13 @@ export class HttpServer {
         longPolling: this.#longPolling,
         budget: this.#budget,
         recorder: this.#recorder,
+        log,
       }),
       record(view.journal, searches, this.#recorder),
       counts(view.journal, searches),
+      fields(view.journal, searches),
+      fieldValues(view.journal, searches),
+      patterns(view.journal, searches, this.#recorder),
       stats(view),
       identity(signIn),
       ticketIssue(tickets),

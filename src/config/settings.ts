@@ -136,7 +136,9 @@ export const httpSchema = z.strictObject({
     .int()
     .min(1)
     .default(4)
-    .describe("Maximum number of concurrent searches of the journal (`/api/logs`, `/api/counts`)."),
+    .describe(
+      "Maximum number of concurrent searches of the journal (`/api/logs`, `/api/counts`, `/api/fields`, `/api/patterns`).",
+    ),
   max_queued_searches: z
     .int()
     .min(0)

@@ -2,7 +2,9 @@
 
 import { OPTION_SOURCES, SETTING_SOURCES, type ValueSource } from "../../src/config/environment.ts";
 import { COUNTS_PATH } from "../../src/http/api/counts.ts";
+import { FIELDS_PATH, VALUES_PATH } from "../../src/http/api/fields.ts";
 import { HISTORY_PATH } from "../../src/http/api/history.ts";
+import { PATTERNS_PATH } from "../../src/http/api/patterns.ts";
 import { RECORD_PATH } from "../../src/http/api/record.ts";
 import {
   IDENTITY_PATH,
@@ -95,6 +97,9 @@ export const ROUTES: ReadonlyMap<string, readonly string[]> = new Map([
   [HISTORY_PATH, ["GET"]],
   [RECORD_PATH, ["GET"]],
   [COUNTS_PATH, ["GET"]],
+  [FIELDS_PATH, ["GET"]],
+  [VALUES_PATH, ["GET"]],
+  [PATTERNS_PATH, ["GET"]],
   [STATS_PATH, ["GET"]],
   [HEALTH_PATH, ["GET"]],
   [IDENTITY_PATH, ["GET"]],

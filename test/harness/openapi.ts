@@ -49,11 +49,16 @@ interface ResponseObject extends Reference {
   readonly content?: Readonly<Record<string, Content>>;
 }
 
+interface Bounds {
+  readonly minimum?: number;
+  readonly maximum?: number;
+}
+
 export interface Parameter extends Reference {
   readonly name: string;
   readonly in: "query" | "header" | "path";
   readonly example?: string | number | readonly string[];
-  readonly schema: { readonly minimum?: number; readonly maximum?: number };
+  readonly schema: Bounds & { readonly anyOf?: readonly Bounds[] };
 }
 
 export interface Operation {

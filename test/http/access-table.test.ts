@@ -172,6 +172,19 @@ const counted =
     return seen(found.join(" "));
   };
 
+/** Reads whether there are fields of each logger's records. */
+const fieldsSeen: Probe = async (headers) => {
+  const loggers = { other: MARKERS.system, audit: MARKERS.audit, matching: MARKERS.matching };
+  const found: string[] = [];
+  for (const [name, marker] of Object.entries(loggers)) {
+    const path = `/api/fields?logger=orchestrator.${name}`;
+    const { status, body } = await ask(url + path, { headers });
+    if (status !== 200) return outcome(status);
+    if (JSON.parse(body).fields.length > 0) found.push(marker);
+  }
+  return seen(found.join(" "));
+};
+
 /** A WebSocket that has been accepted. */
 interface Connected {
   send(message: object): void;
@@ -251,11 +264,15 @@ const PROBES: Readonly<Record<string, Probe>> = {
   "`GET /metrics`": get("/metrics"),
   "`GET /api/logs`": read("/api/logs"),
   "`GET /api/logs`, NDJSON": read("/api/logs?format=ndjson"),
+  "`GET /api/logs`, NDJSON stream": read("/api/logs?format=ndjson&limit=all"),
   "`GET /api/logs`, long poll": read("/api/logs?order=asc&wait=1"),
   "`GET /api/logs/{sequence}`": each(Array.from({ length: 20 }, (_, index) => index + 1)),
   "`GET /api/counts`": counted("/api/counts?facets=logger", (body) =>
     JSON.stringify(JSON.parse(body).facets),
   ),
+  "`GET /api/fields`": fieldsSeen,
+  "`GET /api/fields/{name}/values`": read("/api/fields/message/values"),
+  "`GET /api/patterns`": read("/api/patterns"),
   "`GET /api/stats`": counted("/api/stats", (body) => JSON.stringify(JSON.parse(body).tail)),
   "`/ws/logs`": socket("?replay=100", [], (client) => client.until(ANY_RECORD)),
   "`/ws/logs`, `subscribe`": socket("", V1, async (client) => {

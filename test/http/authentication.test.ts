@@ -115,7 +115,14 @@ describe("a gateway with authentication", () => {
   });
 
   test("an admin may do everything", async () => {
-    for (const path of ["/api/logs", "/api/counts", "/api/stats", "/metrics"]) {
+    for (const path of [
+      "/api/logs",
+      "/api/counts",
+      "/api/fields",
+      "/api/patterns",
+      "/api/stats",
+      "/metrics",
+    ]) {
       expect((await get(path, gateway.tokens.bearer("boss"))).status).toBe(200);
     }
   });

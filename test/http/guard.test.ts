@@ -250,7 +250,15 @@ describe("Origin", () => {
 });
 
 describe("Sec-Fetch-Site", () => {
-  const PATHS = ["/api/logs", "/api/counts", "/api/stats", "/metrics", "/healthz", "/v1/logs"];
+  const PATHS = [
+    "/api/logs",
+    "/api/counts",
+    "/api/fields",
+    "/api/stats",
+    "/metrics",
+    "/healthz",
+    "/v1/logs",
+  ];
 
   async function statusAt(
     harness: HttpHarness,

@@ -26,6 +26,8 @@ const api = await OpenApiContract.read();
 
 const FILE = "/assets/{file}";
 const RECORD = "/api/logs/{sequence}";
+const VALUES = "/api/fields/{name}/values";
+const SEARCH_PATHS = ["/api/logs", "/api/counts", "/api/fields", VALUES, "/api/patterns"];
 
 /** The paths that are read with GET, but for the WebSocket's, which accepts any method. */
 const READ_PATHS = Object.entries(api.paths)
@@ -48,7 +50,8 @@ const assets = reservedPaths().filter((path) => path.startsWith("/assets/"));
 
 /** A path as requests have it. */
 function concrete(path: string): string {
-  return path === FILE ? assets[0]! : path.replace("{id}", "unknown").replace("{sequence}", "1");
+  if (path === FILE) return assets[0]!;
+  return path.replace("{id}", "unknown").replace("{sequence}", "1").replace("{name}", "logger");
 }
 
 /** The method of a path; no path has more than one, but for HEAD. */
@@ -154,14 +157,14 @@ test("the dashboard's files are compressed and revalidated as documented", async
 });
 
 test("documented parameters are accepted, and those of a path are all that it knows", async () => {
-  for (const path of ["/api/logs", "/api/counts"]) {
-    const parameters = api.parameters(path, "get");
+  for (const path of SEARCH_PATHS) {
+    const parameters = api.parameters(path, "get").filter((one) => one.in === "query");
     for (const { name, example, schema } of parameters) {
       const known = name === "cursor" ? await askJson(url, path) : {};
       const cursor = `${known["epoch"] as string}:1`;
       const order = name === "wait" ? "&order=asc" : "";
       await askJson(url, path, `?${name}=${encodeURIComponent(String(example ?? cursor))}${order}`);
-      const { minimum, maximum } = schema;
+      const { minimum, maximum } = schema.anyOf?.[0] ?? schema;
       for (const value of [minimum, maximum && name !== "wait" ? maximum : undefined]) {
         if (value !== undefined) await askJson(url, path, `?${name}=${value}${order}`);
       }
@@ -199,11 +202,15 @@ test("pages, lines and counts match their schemas", async () => {
   const { records } = await askJson(url, "/api/logs", "?order=asc");
   expect(records).toHaveLength(2);
   await askJson(url, "/api/logs", "?order=asc&wait=0&limit=1");
-  await askJson(url, "/api/counts", "?facets=logger,action,instance_id,service");
+  await askJson(url, "/api/counts", "?facets=logger,action,instance_id,service,memory_mb");
   const { headers, body } = await ask(url, "/api/logs", { query: "?format=ndjson&limit=1" });
   for (const line of body.trimEnd().split("\n")) {
     api.validate("line", "#/components/schemas/Record", JSON.parse(line));
   }
+  const stream = await ask(url, "/api/logs", { query: "?format=ndjson&limit=all" });
+  const lines = stream.body.trimEnd().split("\n");
+  api.validate("line", "#/components/schemas/StreamEnd", JSON.parse(lines.pop()!));
+  for (const line of lines) api.validate("line", "#/components/schemas/Record", JSON.parse(line));
   expect(headers["x-epoch"]).toBe((await askJson(url, "/api/logs"))["epoch"]);
   expect(headers["x-next-cursor"]).toBe(`${headers["x-epoch"] as string}:1`);
 });
@@ -257,7 +264,7 @@ test("invalid requests are answered as documented on every path", async () => {
   for (const path of READ_PATHS) {
     expect((await ask(url, path, { method: "POST" })).status).toBe(405);
   }
-  for (const path of ["/api/logs", "/api/counts"]) {
+  for (const path of SEARCH_PATHS) {
     expect((await ask(url, path, { query: "?q=level:" })).status).toBe(400);
     expect((await ask(url, path, { query: "?cursor=other:1" })).status).toBe(410);
   }
@@ -295,7 +302,7 @@ test("a gateway with authentication responds as documented", async () => {
     write: () => {},
   });
   try {
-    for (const path of ["/api/logs", RECORD, "/api/counts", "/api/stats", "/metrics", "/ws/logs"]) {
+    for (const path of [...SEARCH_PATHS, RECORD, "/api/stats", "/metrics", "/ws/logs"]) {
       const statusFor = async (headers = {}): Promise<number> =>
         (await ask(manager.url, path, { headers })).status;
       expect([path, await statusFor()]).toEqual([path, 401]);
@@ -312,7 +319,7 @@ test("a gateway with authentication responds as documented", async () => {
 test("a gateway that cannot read its tokens responds as documented", async () => {
   const authenticator = new Authenticator([{ authenticate: () => TOKENS_UNAVAILABLE }]);
   const harness = await new HttpHarness({ authenticator }).open();
-  for (const path of ["/api/logs", RECORD, "/api/counts", "/api/stats", "/metrics"]) {
+  for (const path of [...SEARCH_PATHS, RECORD, "/api/stats", "/metrics"]) {
     const { status, body } = await ask(harness.url, path);
     expect([status, body]).toEqual([503, expect.stringContaining("TOKENS_UNREADABLE")]);
   }
@@ -358,7 +365,7 @@ test("an overloaded gateway responds as documented", async () => {
 test("an internal error is answered as documented", async () => {
   const { journal, harness } = await openBlocked();
   journal.isBroken = true;
-  for (const path of ["/api/logs", RECORD, "/api/counts", "/api/stats"]) {
+  for (const path of [...SEARCH_PATHS, RECORD, "/api/stats"]) {
     expect((await ask(harness.url, path)).status).toBe(500);
   }
 });

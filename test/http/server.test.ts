@@ -159,7 +159,7 @@ describe("the gateway's own responses", () => {
       error: {
         code: "NOT_FOUND",
         message:
-          'There is nothing at "/api/log". Available paths: /, /login, /api/logs, /api/logs/{sequence}, /api/counts, /api/stats, /api/whoami, /api/tickets, /healthz, /readyz, /metrics.',
+          'There is nothing at "/api/log". Available paths: /, /login, /api/logs, /api/logs/{sequence}, /api/counts, /api/fields, /api/fields/{name}/values, /api/patterns, /api/stats, /api/whoami, /api/tickets, /healthz, /readyz, /metrics.',
       },
     });
   });

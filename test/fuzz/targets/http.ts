@@ -79,7 +79,13 @@ function input(random: Random): Uint8Array {
       );
     }
     case 6: {
-      const path = random.pick(["/api/logs", "/api/logs", "/api/counts"]);
+      const path = random.pick([
+        "/api/logs",
+        "/api/logs",
+        "/api/counts",
+        "/api/fields",
+        "/api/patterns",
+      ]);
       return joined(get(`${path}?${withoutWait(historyQuery(random))}`));
     }
     default:

@@ -1,11 +1,14 @@
 /** Runs the examples of the HTTP API page on one gateway, in the order of the page. */
 
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { HTTP_DEFAULTS } from "../../src/config/config.ts";
 import { GatewayProcess } from "../harness/gateway.ts";
 import { OpenApiContract } from "../harness/openapi.ts";
 import { postMessages } from "../harness/otlp.ts";
 import { Program, requirePython } from "../harness/program.ts";
+import { temporaryDirectory } from "../harness/workspace.ts";
 import { Document } from "./document.ts";
 import { tableAfter } from "./table.ts";
 
@@ -19,7 +22,12 @@ beforeAll(async () => {
   gateway = await GatewayProcess.start("receivers: { otlp: { port: 0 } }\n");
 });
 
-afterAll(() => gateway[Symbol.asyncDispose]());
+const cleanUps: (() => Promise<unknown> | void)[] = [];
+
+afterAll(async () => {
+  await gateway[Symbol.asyncDispose]();
+  for (const cleanUp of cleanUps) await cleanUp();
+});
 
 function verbatim(name: string, { url } = gateway): string {
   return page.example(name).replaceAll("http://127.0.0.1:8001", url);
@@ -46,6 +54,27 @@ test("the counts are those that the page shows", async () => {
   expect(one).toMatchObject({ sequence: 1, otlp: { resourceLogs: [{}] } });
   const response = await run("http-api-counts");
   expect(JSON.parse(response)).toEqual(shown("http-api-counts-response", response));
+});
+
+test("fields, values and patterns are those that the page shows", async () => {
+  for (const [request, expected] of [
+    ["http-api-fields", "http-api-fields-response"],
+    ["http-api-values", "http-api-values-response"],
+    ["http-api-patterns", "http-api-patterns-response"],
+  ] as const) {
+    const response = await run(request);
+    expect(JSON.parse(response)).toEqual(shown(expected, response));
+  }
+});
+
+test("the stream ends with the line that the page shows", async () => {
+  const directory = await temporaryDirectory(cleanUps);
+  await Program.run("bash", ["-c", verbatim("http-api-stream")], { cwd: directory });
+  const lines = await readFile(join(directory, "records.ndjson"), "utf8");
+  const [record, end, ...others] = lines.trimEnd().split("\n");
+  expect(JSON.parse(record!)).toMatchObject({ sequence: 1 });
+  expect(JSON.parse(end!)).toEqual(shown("http-api-stream-end", end!));
+  expect(others).toEqual([]);
 });
 
 test("the lines have the headers that the page lists", async () => {

@@ -1,4 +1,4 @@
-/** The names and values that the search box suggests. */
+/** The names and values that the search box suggests: from the gateway's index, and from the records that are loaded. */
 
 import { ENVELOPE_TYPES, type Envelope, type JsonValue } from "../../wire/envelope.ts";
 import { isEntry } from "../panel/rows.ts";
@@ -17,26 +17,130 @@ const BUILT_IN_FIELDS = ["level", "logger", "action", "type"];
 /** These differ in almost every record, so a term for one of their values is of no use. */
 const NOT_SUGGESTED = new Set(["timestamp", "message"]);
 
-/** Suggests the fields and values of the records that are loaded. */
-export class FieldCatalog {
-  readonly #session: Panels;
+const FIELDS_PATH = "api/fields";
 
-  constructor(session: Panels) {
-    this.#session = session;
-  }
+/** The gateway is asked for the fields again after this time. */
+const FIELDS_AGE_MS_MAX = 60_000;
 
-  /** Returns the names of fields, those of the filter language first. */
-  fields(): Suggestion[] {
-    return toSuggestions(collectFields(this.#session).keys());
-  }
+/** How long typing must pause before values are requested. */
+const TYPING_PAUSE_MS = 150;
 
-  values(field: string): Suggestion[] {
-    return toSuggestions(collectFields(this.#session).get(field) ?? []);
-  }
+const VALUES_REQUESTED = 50;
+
+interface FieldsResponse {
+  readonly fields: readonly { readonly name: string; readonly records: number }[];
+  /** Null if these are the fields of all records. */
+  readonly next_cursor: string | null;
 }
 
-function toSuggestions(texts: Iterable<string>): Suggestion[] {
-  return Array.from(texts, (text) => ({ text }));
+/** The gateway lists no more. */
+const FIELDS_MAX = 1000;
+
+interface ValuesResponse {
+  readonly values: readonly { readonly value: string; readonly count: number }[];
+}
+
+interface FieldCatalogOptions {
+  readonly panels: DashboardSession["panels"];
+  readonly fetch: typeof fetch;
+}
+
+/**
+ * Suggests fields and values. The gateway is asked for those of stored records while the user types; until it answers, or if it
+ * does not, there are those of the loaded records.
+ */
+export class FieldCatalog {
+  readonly #options: FieldCatalogOptions;
+  readonly #listeners = new Set<() => void>();
+  #fields: FieldsResponse["fields"] | undefined;
+  #hasAllFields = false;
+  #fieldsAtMs = -Infinity;
+  /** The last values, and what they are values of. */
+  #values: { readonly key: string; readonly suggestions: readonly Suggestion[] } | undefined;
+  #request = new AbortController();
+  #version = 0;
+
+  constructor(options: FieldCatalogOptions) {
+    this.#options = options;
+  }
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  };
+
+  /** Increases whenever there are other suggestions. */
+  readonly version = (): number => this.#version;
+
+  /** The names of the fields of all stored records; undefined if they are not known. */
+  get names(): readonly string[] | undefined {
+    return this.#hasAllFields ? this.#fields?.map(({ name }) => name) : undefined;
+  }
+
+  /** Returns all names: those of the filter language first, then the gateway's, then those of loaded records. */
+  fields(): Suggestion[] {
+    const known = new Map(this.#fields?.map(({ name, records }) => [name, records]));
+    const names = [...BUILT_IN_FIELDS, ...known.keys(), ...collectFields(this.#options).keys()];
+    return [...new Set(names)]
+      .filter((name) => !NOT_SUGGESTED.has(name))
+      .map((text) => ({ text, records: known.get(text) }));
+  }
+
+  /** Returns the values of a field that are known now; {@link load} asks for more. */
+  values(field: string): Suggestion[] {
+    const loaded = collectFields(this.#options).get(field) ?? [];
+    const stored = this.#values?.key.startsWith(`${field}\n`) ? this.#values.suggestions : [];
+    const known = new Set(stored.map(({ text }) => text));
+    return [...stored, ...[...loaded].filter((text) => !known.has(text)).map((text) => ({ text }))];
+  }
+
+  /** Asks the gateway for the fields, if it has not answered lately. */
+  async loadFields(): Promise<void> {
+    const nowMs = performance.now();
+    if (nowMs - this.#fieldsAtMs < FIELDS_AGE_MS_MAX) return;
+    this.#fieldsAtMs = nowMs;
+    const response = await this.#get<FieldsResponse>(FIELDS_PATH);
+    if (!response) return;
+    const { fields, next_cursor } = response;
+    this.#fields = fields;
+    this.#hasAllFields = next_cursor === null && fields.length < FIELDS_MAX;
+    this.#publish();
+  }
+
+  /** Asks the gateway for the values of a field that start with a text. A later call cancels it. */
+  async load(field: string, prefix: string): Promise<void> {
+    const key = `${field}\n${prefix}`;
+    if (this.#values?.key === key) return;
+    this.#request.abort();
+    this.#request = new AbortController();
+    const { signal } = this.#request;
+    await new Promise((resolve) => setTimeout(resolve, TYPING_PAUSE_MS));
+    if (signal.aborted) return;
+    const query = new URLSearchParams({ prefix, limit: String(VALUES_REQUESTED) });
+    const path = `${FIELDS_PATH}/${encodeURIComponent(field)}/values?${query}`;
+    const response = await this.#get<ValuesResponse>(path, signal);
+    if (!response || signal.aborted) return;
+    const suggestions = response.values
+      .map(({ value, count }) => ({ text: value, records: count }))
+      .filter(({ text }) => text.length <= VALUE_CHARACTERS_MAX);
+    this.#values = { key, suggestions };
+    this.#publish();
+  }
+
+  /** Returns undefined if there is no answer: suggestions are not worth an error. */
+  async #get<T>(path: string, signal?: AbortSignal): Promise<T | undefined> {
+    try {
+      const response = await this.#options.fetch(path, signal ? { signal } : {});
+      return response.ok ? ((await response.json()) as T) : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  #publish(): void {
+    this.#version++;
+    for (const listener of this.#listeners) listener();
+  }
 }
 
 type Panels = Pick<DashboardSession, "panels">;

@@ -39,6 +39,8 @@ export function segmentsOf(text: string, wrong: Span | undefined): Segment[] {
 
 export interface Completion {
   readonly label: string;
+  /** How many records have it, if that is known. */
+  readonly records: number | undefined;
   /** The whole text after the completion, and where the caret is then. */
   readonly text: string;
   readonly caret: number;
@@ -49,6 +51,7 @@ export interface Completion {
 /** A name or a value that can be suggested. */
 export interface Suggestion {
   readonly text: string;
+  readonly records?: number | undefined;
 }
 
 /** Field names and values that can be suggested, the most useful first. */
@@ -74,10 +77,14 @@ const COMPLETIONS_MAX = 12;
 export function completeQuery(text: string, caret: number, known: KnownFields): Completion[] {
   const place = placeAt(text, caret);
   const { field, typed, from, to, isInGroup } = place;
-  const insert = ({ text: label }: Suggestion, term: string, isField: boolean): Completion => {
+  const insert = (
+    { text: label, records }: Suggestion,
+    term: string,
+    isField: boolean,
+  ): Completion => {
     const head = text.slice(0, from) + term + (isField || isInGroup ? "" : " ");
     const tail = isInGroup ? text.slice(to) : text.slice(to).trimStart();
-    return { label, text: head + tail, caret: head.length, isField };
+    return { label, records, text: head + tail, caret: head.length, isField };
   };
   if (field !== undefined) {
     return findMatching(valuesOf(place, known), typed).map((value) =>
@@ -92,7 +99,7 @@ export function completeQuery(text: string, caret: number, known: KnownFields): 
 }
 
 /** Returns what is typed at the caret, and up to where it would be replaced. */
-function placeAt(text: string, caret: number): TypedPlace {
+export function placeAt(text: string, caret: number): TypedPlace {
   const before = tokensOf(text.slice(0, caret));
   const last = before.at(-1);
   const isAtLast = last?.to === caret;

@@ -1,11 +1,19 @@
-import { useEffect, useRef, useState, type FormEvent, type KeyboardEvent, type Ref } from "react";
+import {
+  useEffect,
+  useRef,
+  useState,
+  useSyncExternalStore,
+  type FormEvent,
+  type KeyboardEvent,
+  type Ref,
+} from "react";
 import { explainQuery } from "../../wire/query/explain.ts";
 import { hintsOf, type Hint } from "../../wire/query/hints.ts";
 import { parseQuery, problemOfQuery } from "../../wire/query/parse.ts";
 import type { QueryProblem } from "../../wire/query/problem.ts";
 import { TEXTS } from "../texts.ts";
 import type { FieldCatalog } from "./field-catalog.ts";
-import { completeQuery, segmentsOf, type Completion } from "./query.ts";
+import { completeQuery, placeAt, segmentsOf, type Completion } from "./query.ts";
 
 interface SearchBoxProps {
   /** The filter that is applied. */
@@ -30,6 +38,7 @@ export function SearchBox({ q, catalog, onSearch, input }: SearchBoxProps) {
   /** Where to put the caret after rendering the text. */
   const caret = useRef<number>(undefined);
   const box = useRef<HTMLInputElement>(null);
+  useSyncExternalStore(catalog.subscribe, catalog.version);
 
   useEffect(() => {
     setText(q);
@@ -54,7 +63,10 @@ export function SearchBox({ q, catalog, onSearch, input }: SearchBoxProps) {
     setSuggestedAt(undefined);
     setIsExplained(false);
   };
-  const suggest = (at: number): void => {
+  const suggest = (next: string, at: number): void => {
+    const { field, typed } = placeAt(next, at);
+    void catalog.loadFields();
+    if (field !== undefined) void catalog.load(field, typed);
     setSuggestedAt(at);
     setActive(-1);
   };
@@ -62,7 +74,7 @@ export function SearchBox({ q, catalog, onSearch, input }: SearchBoxProps) {
     setText(next);
     setIsExplained(true);
     if (isReported) setIsReported(problemOfQuery(next) !== undefined);
-    suggest(at);
+    suggest(next, at);
   };
   const search = (next: string): void => {
     const isValid = problemOfQuery(next) === undefined;
@@ -73,7 +85,7 @@ export function SearchBox({ q, catalog, onSearch, input }: SearchBoxProps) {
   const accept = (completion: Completion): void => {
     caret.current = completion.caret;
     setText(completion.text);
-    if (completion.isField) suggest(completion.caret);
+    if (completion.isField) suggest(completion.text, completion.caret);
     else setSuggestedAt(undefined);
   };
   const submit = (event: FormEvent): void => {
@@ -81,7 +93,7 @@ export function SearchBox({ q, catalog, onSearch, input }: SearchBoxProps) {
     search(text);
   };
   const move = (by: number): void => {
-    if (completions.length === 0) return suggest(box.current!.selectionStart ?? text.length);
+    if (completions.length === 0) return suggest(text, box.current!.selectionStart ?? text.length);
     // One step between the last completion and the first has none active.
     const steps = completions.length + 1;
     setActive(((active + 1 + by + steps) % steps) - 1);
@@ -104,7 +116,7 @@ export function SearchBox({ q, catalog, onSearch, input }: SearchBoxProps) {
 
   const isOpen = completions.length > 0;
   const hasWords = isExplained && text.trim() !== "";
-  const hints = hintsOf(text);
+  const hints = hintsOf(text, catalog.names);
   return (
     <form className="search" role="search" aria-label={TEXTS.filter.form} onSubmit={submit}>
       <div className="search-field">
@@ -135,7 +147,10 @@ export function SearchBox({ q, catalog, onSearch, input }: SearchBoxProps) {
           value={text}
           onChange={({ target }) => type(target.value, target.selectionStart ?? 0)}
           onKeyDown={handleKey}
-          onFocus={() => setIsExplained(true)}
+          onFocus={() => {
+            void catalog.loadFields();
+            setIsExplained(true);
+          }}
           onBlur={close}
         />
         <div className="search-panel floating" hidden={!isOpen && !hasWords}>
@@ -151,6 +166,9 @@ export function SearchBox({ q, catalog, onSearch, input }: SearchBoxProps) {
                 id={`completion-${index}`}
                 role="option"
                 aria-selected={index === active}
+                data-records={
+                  completion.records === undefined ? undefined : TEXTS.number(completion.records)
+                }
                 // Keeps the focus in the text field.
                 onPointerDown={(event) => event.preventDefault()}
                 onClick={() => accept(completion)}

@@ -81,7 +81,7 @@ export class DashboardSession {
     const [system, audit] = ENVELOPE_TYPES.map((type) => this.#openPanel(type, { ...view, q }));
     this.panels = { system_log: system!, audit_log: audit! };
     this.correlation = new Correlation(this.panels);
-    this.catalog = new FieldCatalog(this);
+    this.catalog = new FieldCatalog({ panels: this.panels, fetch: identity.fetch });
     this.counts = new JournalCounts({
       scope: { filter: toFilter({ ...view, q }), range: view.range },
       received: () => this.#anyPanel.counts.received,

@@ -48,10 +48,10 @@ export function fieldValues(journal: HostJournal, searches: JournalSearches): En
         sink,
         searcher,
       });
-      const values = sink.values
-        .of(id)
-        .mostFrequent(query.limit)
-        .map(({ name, count }) => ({ value: name, count }));
+      const values = Object.entries(sink.values.of(id).all())
+        .map(([value, count]) => ({ value, count }))
+        .toSorted((one, other) => other.count - one.count || (one.value < other.value ? -1 : 1))
+        .slice(0, query.limit);
       context.body = { ...summary, values, next_cursor };
     },
   };

@@ -76,8 +76,9 @@ export class RecordStream {
       yield* this.#chunksOf(part);
       // What is still in the stream is small, and its response must not wait for its own memory.
       this.#memory.releaseAll();
-      if (this.#next === undefined || this.#options.isStopping()) return yield this.#statusLine();
-      if (this.#gaps.length >= GAPS_MAX) yield this.#statusLine();
+      const isEnd = this.#next === undefined || this.#options.isStopping();
+      if (isEnd || this.#gaps.length >= GAPS_MAX) yield this.#statusLine();
+      if (isEnd) return;
       if (part.page.isRejected) await delay(MEMORY_DELAY_MS);
     }
   }

@@ -109,9 +109,24 @@ const BUILT_IN: ReadonlySet<string> = new Set([...RESERVED_NAMES, "event_name"])
 /** Attributes of resources and scopes are not among the fields of records. */
 const OTHER_PLACES = /^(?:resource|scope)\./;
 
+/** What the names of known fields leave out. */
+const LEFT_OUT = /^(?:metadata\.)?(?:details\.)?/;
+
+/** What the names of known fields do not have: the index of a list's element. */
+const OF_LIST = /\.\d+(?:\.|$)/;
+
 function isKnown(name: string, knownFields: readonly string[]): boolean {
-  return knownFields.some(
-    (known) => known === name || known.startsWith(`${name}.`) || known.endsWith(`.${name}`),
+  const short = name.replace(LEFT_OUT, "");
+  return (
+    OF_LIST.test(name) ||
+    knownFields.some(
+      (known) =>
+        known === name ||
+        known === short ||
+        known.startsWith(`${name}.`) ||
+        known.startsWith(`${short}.`) ||
+        known.endsWith(`.${name}`),
+    )
   );
 }
 

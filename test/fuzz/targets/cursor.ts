@@ -68,7 +68,10 @@ function check(search: string, timed: Timed): void {
       throw new Error(`The time was read as ${JSON.stringify(time)}.`);
     }
   }
-  if (!Number.isInteger(limit) || limit < 1 || limit > 1000) throw new Error(`limit is ${limit}.`);
+  // Undefined: all records.
+  if (limit !== undefined && (!Number.isInteger(limit) || limit < 1 || limit > 1000)) {
+    throw new Error(`limit is ${limit}.`);
+  }
   if (waitMs !== undefined && !(waitMs >= 0 && waitMs <= 30_000)) {
     throw new Error(`wait is ${waitMs} ms.`);
   }

@@ -668,9 +668,9 @@ describe("errors", () => {
     const expected: Record<string, string> = {
       "limits=5":
         'The parameter "limits" is unknown. Known parameters: type, level, logger, q, since, until, order, limit, cursor, wait, format.',
-      "limit=0": 'The parameter limit is "0"; expected 1 to 1000.',
-      "limit=1001": 'The parameter limit is "1001"; expected 1 to 1000.',
-      "limit=1e2": 'The parameter limit is "1e2"; expected 1 to 1000.',
+      "limit=0": 'The parameter limit is "0"; expected 1 to 1000 or all.',
+      "limit=1001": 'The parameter limit is "1001"; expected 1 to 1000 or all.',
+      "limit=1e2": 'The parameter limit is "1e2"; expected 1 to 1000 or all.',
       "limit=5&limit=6": "The parameter limit is given twice.",
       "order=up": 'The parameter order is "up"; expected one of desc, asc.',
       "format=xml": 'The parameter format is "xml"; expected one of json, ndjson.',

@@ -60,11 +60,13 @@ test("streams all records that match, in either order, from disk, memory and a c
   expect(rest.records).toEqual([11_999, 12_000]);
   const none = linesOf((await ask(`${harness.url}${ALL}&q=absent`)).body);
   expect(none).toEqual({ records: [], end: { epoch, gaps: [], next_cursor: null } });
-  const headless = await ask(harness.url + ALL, { method: "HEAD" });
+  const headless = await ask(`${harness.url}${ALL}&q=absent`, { method: "HEAD" });
   expect([headless.status, headless.body]).toEqual([200, ""]);
-  const compressed = await fetch(harness.url + ALL, { headers: { "Accept-Encoding": "gzip" } });
+  const compressed = await fetch(`${harness.url}${ALL}&q="message 3"`, {
+    headers: { "Accept-Encoding": "gzip" },
+  });
   expect(compressed.headers.get("content-encoding")).toBe("gzip");
-  expect(linesOf(await compressed.text()).records).toHaveLength(12_000);
+  expect(linesOf(await compressed.text())).toEqual(some);
 });
 
 test("the last line has the gaps", async () => {

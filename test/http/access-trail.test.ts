@@ -61,7 +61,6 @@ test("failures, exports and changed tokens become audit events without secrets",
   await send(otlpUrl, RECORD, { headers: { ...json, Authorization: "Bearer nonsense" } });
   await send(otlpUrl, RECORD, { headers: { ...json, ...tokens.bearer("ci") } });
   await get("/api/logs?format=ndjson&level=INFO", tokens.bearer("boss"));
-  await get("/api/logs?format=ndjson&limit=all", tokens.bearer("boss"));
   const post = (path: string, body: object, headers: Record<string, string> = {}) =>
     fetch(`${url}${path}`, {
       method: "POST",
@@ -97,7 +96,7 @@ test("failures, exports and changed tokens become audit events without secrets",
         details: {
           principal: "token:boss",
           address,
-          requests: 2,
+          requests: 1,
           records: expect.any(Number),
           query: "format=ndjson&level=INFO",
         },

@@ -7,6 +7,7 @@ import type { LogRecord } from "tailgate/plugin";
 import type { JournalPage, JournalQuery } from "tailgate/plugin";
 import { MemoryJournal } from "../../src/journal/memory.ts";
 import { ask, HttpHarness } from "../harness/http-server.ts";
+import { startSecured } from "../harness/secured-gateway.ts";
 import { Sessions } from "./history-disk.ts";
 
 const ALL = "/api/logs?format=ndjson&limit=all";
@@ -191,4 +192,26 @@ test("a gateway that stops ends the response with the cursor of the rest", async
   expect(text).toContain(
     `"next_cursor":"${harness.journal.epoch}:${found.length + 1}"}\n\r\n0\r\n\r\n`,
   );
+});
+
+test("the access trail has the export, also of a token that may not read everything", async () => {
+  const { url, tokens } = await startSecured({
+    all: { scopes: ["read"] },
+    some: { scopes: ["read"], filter: "message:*some*" },
+  });
+  const read = async (name: string, path: string): Promise<string> =>
+    (await ask(url + path, { headers: tokens.bearer(name) })).body;
+  const { records } = linesOf(await read("some", ALL));
+  expect(records).toHaveLength(1);
+  await vi.waitFor(async () => {
+    const { records: found } = JSON.parse(await read("all", "/api/logs?q=action:logs_exported"));
+    expect(found).toMatchObject([
+      {
+        data: {
+          message: "token:some exported logs.",
+          metadata: { details: { records: 1, query: "format=ndjson&limit=all" } },
+        },
+      },
+    ]);
+  }, 5_000);
 });

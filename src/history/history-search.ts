@@ -1,4 +1,7 @@
-/** Searches the history: plans a search, and has its blocks searched by the threads of a pool, several at a time. */
+/**
+ * Searches and reads the history: plans a search, and has its blocks searched by the threads of a pool, several at a time.
+ * The same threads read pages.
+ */
 
 import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -10,6 +13,8 @@ import type {
   History,
   HistoryCounts,
   HistoryMatches,
+  HistoryPage,
+  HistoryQuery,
   HistorySearch,
 } from "./history.ts";
 import type {
@@ -19,6 +24,7 @@ import type {
   FindTask,
   PlannedBlock,
   PlanTask,
+  ReadTask,
   SearchPlan,
   SearchSetup,
 } from "./search-tasks.ts";
@@ -40,8 +46,11 @@ const MINUTE_MS = 60_000;
 /** So many periods, or twice as many, make up a shorter time. */
 const PERIODS_MIN = 512;
 
-/** The searching part of a {@link History}. */
-export class HistorySearches implements Pick<History, "find" | "count"> {
+/** A page is read to its end. */
+const NEVER = new AbortController().signal;
+
+/** A {@link History}, in the file's state as the threads find it. */
+export class HistorySearches implements Omit<History, "mergedUpTo"> {
   readonly #pool: WorkerPool;
 
   constructor(directory: string) {
@@ -51,6 +60,11 @@ export class HistorySearches implements Pick<History, "find" | "count"> {
       workerData: { directory } satisfies SearchSetup,
       workersMax: Math.max(1, availableParallelism() - 1),
     });
+  }
+
+  async read(query: HistoryQuery): Promise<HistoryPage> {
+    const task: ReadTask = { kind: "read", query };
+    return this.#pool.run(task, {}, NEVER);
   }
 
   async *find(

@@ -54,13 +54,15 @@ export interface MergerOptions {
   /** The sequence up to which the history has the records. */
   readonly merged: number;
   readonly fresh: FreshRecords;
+  /** Called when the history does not have the oldest records any more. */
+  expired(): void;
   /** Called when the history is gone or cannot be read; `aside`: the path of the file that was put aside. */
   lost(range: BlockRange | undefined, why: string, aside: string | undefined): void;
   /** Called when records cannot be merged, and with undefined when they can again. */
   failed(text: string | undefined): void;
 }
 
-/** Merges records in the background, and reads what is merged. */
+/** Merges records in the background. */
 export class Merger {
   readonly #options: MergerOptions;
   #thread: MergeThread | undefined;
@@ -211,9 +213,11 @@ export class Merger {
     this.#state = reply.state;
     const hasExpired =
       before?.system_log !== floors.system_log || before.audit_log !== floors.audit_log;
+    if (hasExpired) this.#options.expired();
     if (isNew || hasExpired) this.#freshBytes = await this.#options.fresh.merged(reply.state);
   }
 
+  /** Reads a page that no other thread can read; if the history is lost, begins a new one. */
   async read(query: HistoryQuery): Promise<HistoryPage> {
     const reply = await this.#request({ kind: "read", query });
     if (reply.kind !== "page") throw new Error(`unexpected reply ${reply.kind}`);

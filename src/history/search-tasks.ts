@@ -3,19 +3,25 @@
 import type { StoredBlock } from "../batch/block.ts";
 import type { Gap } from "../plugin/index.ts";
 import type { BlockRange } from "./block-range.ts";
-import type { CountOptions, HistoryCounts, HistorySearch } from "./history.ts";
+import type { CountOptions, HistoryCounts, HistoryQuery, HistorySearch } from "./history.ts";
 
 /** What the threads are started with. */
 export interface SearchSetup {
   readonly directory: string;
 }
 
-export type SearchTask = PlanTask | FindTask | CountTask;
+export type SearchTask = PlanTask | FindTask | CountTask | ReadTask;
 
 /** Lists the blocks of a search's range that can have matches. */
 export interface PlanTask {
   readonly kind: "plan";
   readonly search: HistorySearch;
+}
+
+/** Reads a page. */
+export interface ReadTask {
+  readonly kind: "read";
+  readonly query: HistoryQuery;
 }
 
 export interface SearchPlan {

@@ -1,4 +1,4 @@
-/** A thread that searches the history. It has a connection of its own, which only reads. */
+/** A thread that searches and reads the history. It has a connection of its own, which only reads. */
 
 import type { DatabaseSync } from "node:sqlite";
 import { parentPort, workerData } from "node:worker_threads";
@@ -7,6 +7,8 @@ import { textOf } from "../wire/errors.ts";
 import { BlockSearcher } from "./block-searcher.ts";
 import { openForReading } from "./database.ts";
 import { historyPath } from "./files.ts";
+import type { HistoryPage, HistoryQuery } from "./history.ts";
+import { HistoryReader } from "./reader.ts";
 import type { FindResult, SearchSetup, SearchTask } from "./search-tasks.ts";
 import type { TaskReply } from "./worker-pool.ts";
 
@@ -17,6 +19,7 @@ interface OpenFile {
   readonly db: DatabaseSync;
   readonly identity: FileIdentity;
   readonly searcher: BlockSearcher;
+  readonly reader: HistoryReader;
 }
 
 let current: OpenFile | undefined;
@@ -28,18 +31,31 @@ parentPort!.on("message", (task: SearchTask) => {
   } catch (error) {
     reply = { failure: textOf(error) };
   }
-  parentPort!.postMessage(reply, task.kind === "find" ? memoryOf(reply) : []);
+  const hasRecords = task.kind === "find" || task.kind === "read";
+  parentPort!.postMessage(reply, hasRecords ? memoryOf(reply) : []);
 });
 
 function resultOf(task: SearchTask): unknown {
-  const { searcher } = openFile();
+  const { db, searcher, reader } = openFile();
   switch (task.kind) {
     case "plan":
       return searcher.plan(task.search);
     case "find":
       return searcher.find(task);
+    case "read":
+      return readPage(db, reader, task.query);
     default:
       return searcher.count(task);
+  }
+}
+
+/** Blocks may be merged and expire meanwhile: all of a page is of the same state. */
+function readPage(db: DatabaseSync, reader: HistoryReader, query: HistoryQuery): HistoryPage {
+  db.exec("BEGIN");
+  try {
+    return reader.read(query);
+  } finally {
+    db.exec("ROLLBACK");
   }
 }
 
@@ -50,13 +66,14 @@ function openFile(): OpenFile {
   current = undefined;
   const db = openForReading(directory);
   const identity = new FileIdentity(historyPath(directory));
-  return (current = { db, identity, searcher: new BlockSearcher(db) });
+  const searcher = new BlockSearcher(db);
+  return (current = { db, identity, searcher, reader: new HistoryReader(db) });
 }
 
 /** Returns the memory that is transferred and not copied. */
 function memoryOf(reply: TaskReply<unknown>): ArrayBuffer[] {
   if ("failure" in reply || reply.result === undefined) return [];
-  const { blocks } = reply.result as FindResult;
+  const { blocks } = reply.result as FindResult | HistoryPage;
   return blocks
     .filter(({ bytes }) => bytes.byteLength === bytes.buffer.byteLength)
     .map(({ bytes }) => bytes.buffer);

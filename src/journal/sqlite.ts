@@ -10,10 +10,12 @@ import type {
   CountOptions,
   HistoryCounts,
   HistoryPage,
+  HistoryQuery,
   HistorySearch,
 } from "../history/history.ts";
 import type { Limits } from "../history/merge-worker.ts";
 import { Merger, type FreshRecords } from "../history/merger.ts";
+import { ReadAhead } from "../history/read-ahead.ts";
 import { readHistorySync } from "../history/read-sync.ts";
 import type { Batch, EnvelopeType, Gap, JournalPage, JournalQuery } from "../plugin/index.ts";
 import { clearInterval, clearTimeout, setInterval, setTimeout } from "../runtime/timers.ts";
@@ -102,6 +104,7 @@ export class SqliteJournal implements Journal {
   readonly #pool = new BufferPool();
   readonly #merger: Merger;
   readonly #searches: HistorySearches;
+  readonly #pages: ReadAhead;
   readonly history: JournalHistory;
   #worker: WorkerThread;
   #epochs: readonly EpochStart[];
@@ -167,10 +170,15 @@ export class SqliteJournal implements Journal {
       find: (search, limit, signal) => this.#find(search, limit, signal),
       count: (search, counted, signal) => this.#count(search, counted, signal),
     };
+    this.#pages = new ReadAhead({
+      read: (query) => this.#readHistory(query),
+      has: (sequence) => sequence >= 1 && sequence <= this.mergedUpTo,
+    });
     this.#merger = new Merger({
       directory: options.directory,
       merged: state.merged,
       fresh: this.#freshRecords(),
+      expired: () => this.#pages.clear(),
       lost: (range, why, aside) => this.#onHistoryLost(range, why, aside),
       failed: (text) => this.#onMergeFailed(text),
     });
@@ -364,6 +372,7 @@ export class SqliteJournal implements Journal {
   }
 
   #onHistoryLost(range: BlockRange | undefined, why: string, aside: string | undefined): void {
+    this.#pages.clear();
     const found = aside === undefined ? "" : ` The file in its place was put aside as ${aside}.`;
     const loss =
       range === undefined
@@ -531,9 +540,18 @@ export class SqliteJournal implements Journal {
     if (known !== undefined) return known;
     if (this.#worker.endCause !== undefined) await this.#restarted();
     if (this.#startOf(query) <= this.mergedUpTo) {
-      return this.#toHistoryPage(query, await this.#merger.read(this.#pageQuery(query)));
+      return this.#toHistoryPage(query, await this.#pages.read(this.#pageQuery(query)));
     }
     return this.#toPage(query, await this.#worker.request(this.#readRequest(query)));
+  }
+
+  /** If the file cannot be read, the thread that writes it finds out what is wrong. */
+  async #readHistory(query: HistoryQuery): Promise<HistoryPage> {
+    try {
+      return await this.#searches.read(query);
+    } catch {
+      return this.#merger.read(query);
+    }
   }
 
   readSync(query: JournalQuery, timeoutMs: number): JournalPage {
@@ -796,6 +814,7 @@ export class SqliteJournal implements Journal {
     clearInterval(this.#tidyTimer);
     clearTimeout(this.#probeTimer);
     while (this.#underway.size > 0) await Promise.all(this.#underway.values());
+    this.#pages.clear();
     await this.#searches.close();
     await this.#merger.close();
     this.#isClosed = true;

@@ -75,6 +75,11 @@ export class CompositeBatch implements Batch {
     return part.mayHaveTrigrams?.(index - this.#start, trigrams) ?? true;
   }
 
+  mayHaveText(index: number, texts: readonly string[]): boolean {
+    const part: RecordFields = this.#partOf(index);
+    return part.mayHaveText?.(index - this.#start, texts) ?? true;
+  }
+
   scopeAttributes(index: number): JsonAttributes {
     return this.#partOf(index).scopeAttributes(index - this.#start);
   }

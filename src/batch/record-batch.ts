@@ -15,6 +15,12 @@ import type { EnvelopeRules } from "../envelope/rules.ts";
 import { TIMESTAMP_LENGTH, TIMESTAMP_START } from "../envelope/prefix.ts";
 import { otlpToJson } from "../otlp/to-json.ts";
 import { originOfRecords, type Origin, type OriginRef } from "./origin.ts";
+import {
+  findOtherForms,
+  findTexts,
+  type EnvelopeBytes,
+  type RecordFlags,
+} from "../filter/text-hits.ts";
 import { TrigramSet } from "../filter/trigrams.ts";
 import { RecordRepair } from "../otlp/repair.ts";
 import { frameHeaderBytes } from "../plugin/text-frame.ts";
@@ -73,7 +79,9 @@ export class RecordBatch implements Batch {
   /** Parsed envelopes are shared by the readers of one turn, but not retained: they are large. */
   #envelopes: WeakRef<(Envelope | undefined)[]> | undefined;
   /** Stands for the batch in {@link recent}, which does not retain it. */
-  #trigramOwner: object = {};
+  #searchOwner: object = {};
+  /** Which envelopes have other forms of characters, if that was asked. */
+  #otherForms: RecordFlags | undefined;
   #originBytes = 0;
   /** The hashes of audit events; most batches have none. */
   #hashes: Map<number, string> | undefined;
@@ -179,7 +187,8 @@ export class RecordBatch implements Batch {
     this.length = length;
     // Other records may take the indexes of the removed ones.
     this.#envelopes = undefined;
-    this.#trigramOwner = {};
+    this.#searchOwner = {};
+    this.#otherForms = undefined;
   }
 
   sequence(index: number): number {
@@ -280,13 +289,29 @@ export class RecordBatch implements Batch {
 
   mayHaveTrigrams(index: number, trigrams: Uint32Array): boolean {
     if (trigrams.length === 0) return true;
-    if (recent.owner !== this.#trigramOwner) recent = { owner: this.#trigramOwner, sets: [] };
+    if (recent.owner !== this.#searchOwner) recent = searchesOf(this.#searchOwner);
     const set = (recent.sets[index] ??= new TrigramSet(
       this.buffer,
       this.#cell(index, START),
       this.#cell(index, END),
     ));
     return set.mayHave(trigrams);
+  }
+
+  mayHaveText(index: number, texts: readonly string[]): boolean {
+    if (recent.owner !== this.#searchOwner) recent = searchesOf(this.#searchOwner);
+    let flags = recent.texts.get(texts);
+    if (flags === undefined)
+      recent.texts.set(texts, (flags = findTexts(this.#envelopeBytes, texts)));
+    if (flags[index] === 1) return true;
+    this.#otherForms ??= findOtherForms(this.#envelopeBytes) ?? NO_FLAGS;
+    return this.#otherForms[index] === 1;
+  }
+
+  get #envelopeBytes(): EnvelopeBytes {
+    const { buffer, length } = this;
+    const end = (index: number): number => this.#cell(index, END);
+    return { buffer, length, start: this.#cell(0, START), end };
   }
 
   scopeAttributes(index: number): JsonAttributes {
@@ -411,8 +436,21 @@ export class RecordBatch implements Batch {
   }
 }
 
-/** The trigrams of the batch that was searched last: usually many filters are matched with one batch, then with the next. */
-let recent: { readonly owner: object; readonly sets: TrigramSet[] } = { owner: {}, sets: [] };
+/** What is known about the texts of the batch that was searched last: often many filters are matched with one batch. */
+interface Searches {
+  readonly owner: object;
+  /** By record. */
+  readonly sets: TrigramSet[];
+  readonly texts: Map<readonly string[], RecordFlags>;
+}
+
+function searchesOf(owner: object): Searches {
+  return { owner, sets: [], texts: new Map() };
+}
+
+let recent = searchesOf({});
+
+const NO_FLAGS: RecordFlags = new Uint8Array();
 
 /** Five cells of a record, perhaps a source, and the spare capacity. */
 const RECORD_OVERHEAD_BYTES = 80;
@@ -502,6 +540,10 @@ class Selection implements Batch {
 
   mayHaveTrigrams(index: number, trigrams: Uint32Array): boolean {
     return this.#batch.mayHaveTrigrams(this.#indexes[index]!, trigrams);
+  }
+
+  mayHaveText(index: number, texts: readonly string[]): boolean {
+    return this.#batch.mayHaveText(this.#indexes[index]!, texts);
   }
 
   scopeAttributes(index: number): JsonAttributes {

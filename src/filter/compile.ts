@@ -22,7 +22,7 @@ import {
   wildcardSearch,
   wildcardTest,
 } from "./text-search.ts";
-import { trigramsOf, trigramsOfAll } from "./trigrams.ts";
+import { plainRuns, trigramsOf, trigramsOfAll } from "./trigrams.ts";
 import { compileValueTest } from "./value-test.ts";
 
 /** One node of a filter, ready to match records. */
@@ -31,6 +31,8 @@ export interface CompiledNode {
   readonly reads: number;
   /** How much of the envelope's text regular expressions are matched with, in instructions for each character. */
   readonly instructions: number;
+  /** The envelopes of all records that match contain one of these texts; undefined if that is not known. */
+  readonly required?: readonly string[] | undefined;
   matches(records: RecordFields, index: number): boolean;
 }
 
@@ -51,7 +53,8 @@ export function compileNode(node: FilterNode): CompiledNode {
       return fieldNode(node);
     case "not": {
       const inner = compileNode(node.node);
-      return { ...inner, matches: (records, index) => !inner.matches(records, index) };
+      const { reads, instructions } = inner;
+      return { reads, instructions, matches: (records, index) => !inner.matches(records, index) };
     }
     case "and": {
       const nodes = byCost(node.nodes.map(compileNode));
@@ -59,7 +62,7 @@ export function compileNode(node: FilterNode): CompiledNode {
         for (const inner of nodes) if (!inner.matches(records, index)) return false;
         return true;
       };
-      return { ...costOf(nodes), matches };
+      return { ...costOf(nodes), required: requiredOfAll(nodes), matches };
     }
     default: {
       const nodes = byCost(node.nodes.map(compileNode));
@@ -67,7 +70,7 @@ export function compileNode(node: FilterNode): CompiledNode {
         for (const inner of nodes) if (inner.matches(records, index)) return true;
         return false;
       };
-      return { ...costOf(nodes), matches };
+      return { ...costOf(nodes), required: requiredOfAny(nodes), matches };
     }
   }
 }
@@ -81,7 +84,45 @@ export function byCost(nodes: readonly CompiledNode[]): CompiledNode[] {
   );
 }
 
-export function costOf(nodes: readonly CompiledNode[]): Omit<CompiledNode, "matches"> {
+type Requiring = Pick<CompiledNode, "required">;
+
+/** Searching for more texts takes longer than matching the records one by one. */
+const REQUIRED_MAX = 8;
+
+/** Returns what all records contain that match all nodes: what most likely few records contain. */
+export function requiredOfAll(nodes: readonly Requiring[]): readonly string[] | undefined {
+  const known = nodes.flatMap(({ required }) => (required === undefined ? [] : [required]));
+  return known.toSorted((one, other) => shortest(other) - shortest(one))[0];
+}
+
+/** Returns what all records contain that match one of the nodes. */
+function requiredOfAny(nodes: readonly Requiring[]): readonly string[] | undefined {
+  const texts: string[] = [];
+  for (const { required } of nodes) {
+    if (required === undefined) return undefined;
+    texts.push(...required);
+  }
+  return texts.length > REQUIRED_MAX ? undefined : texts;
+}
+
+/** Returns the longest part of texts, all of which an envelope contains, that it contains as it is. */
+function requiredText(texts: readonly string[]): readonly string[] | undefined {
+  const runs = texts.flatMap(plainRuns);
+  const [longest] = runs.toSorted((one, other) => lengthOf(other) - lengthOf(one));
+  return longest === undefined ? undefined : [longest];
+}
+
+function shortest(texts: readonly string[]): number {
+  return Math.min(...texts.map(lengthOf));
+}
+
+function lengthOf(text: string): number {
+  return text.length;
+}
+
+export function costOf(
+  nodes: readonly CompiledNode[],
+): Pick<CompiledNode, "reads" | "instructions"> {
   return {
     reads: nodes.reduce((sum, { reads }) => sum + reads, 0),
     instructions: nodes.reduce((sum, { instructions }) => sum + instructions, 0),
@@ -120,6 +161,7 @@ function textNode(pattern: TextPattern): CompiledNode {
       return {
         reads: 2,
         instructions: 0,
+        required: requiredText(pattern.parts),
         // The values side by side have a match if one of them has one.
         matches: (records, index) =>
           records.mayHaveTrigrams?.(index, trigrams) !== false &&
@@ -130,10 +172,12 @@ function textNode(pattern: TextPattern): CompiledNode {
     }
     default: {
       const regex = compileRegex(pattern);
-      const trigrams = trigramsOfAll(textsOfRegex(pattern));
+      const texts = textsOfRegex(pattern);
+      const trigrams = trigramsOfAll(texts);
       return {
         reads: 1,
         instructions: regex.instructions,
+        required: requiredText(texts),
         matches: (records, index) =>
           records.mayHaveTrigrams?.(index, trigrams) !== false &&
           someText(records.envelope(index), regex.test),
@@ -150,6 +194,7 @@ function literalNode(text: string): CompiledNode {
   return {
     reads: isWithinValue ? 1 : 2,
     instructions: 0,
+    required: requiredText([text]),
     matches: (records, index) =>
       records.mayHaveTrigrams?.(index, trigrams) !== false &&
       records.mayContain?.(index, text) !== false &&
@@ -169,7 +214,8 @@ function fieldNode({ name, test, alsoText }: FieldNode): CompiledNode {
   const passes = compileValueTest(test);
   const instructions = test.kind === "regex" ? compileRegex(test).instructions : 0;
   const path = new FieldPath(name);
-  const trigrams = trigramsOfAll([...namesOf(name), ...textsOf(test)]);
+  const [names, values] = [namesOf(name), textsOf(test)];
+  const trigrams = trigramsOfAll([...names, ...values]);
   const isField: Match = (records, index) =>
     records.mayHaveTrigrams?.(index, trigrams) !== false &&
     (records.testField?.(index, name, passes) ??
@@ -178,6 +224,8 @@ function fieldNode({ name, test, alsoText }: FieldNode): CompiledNode {
   const field: CompiledNode = {
     reads: shared ? 2 : 1,
     instructions,
+    // Many records have the name.
+    required: shared ? undefined : (requiredText(values) ?? requiredText(names)),
     matches: shared
       ? (records, index) =>
           valuesAtPath(shared.read(records, index), shared.path).some(passes) ||
@@ -188,6 +236,7 @@ function fieldNode({ name, test, alsoText }: FieldNode): CompiledNode {
   const text = literalNode(alsoText);
   return {
     ...costOf([field, text]),
+    required: requiredOfAny([field, text]),
     matches: (records, index) => field.matches(records, index) || text.matches(records, index),
   };
 }

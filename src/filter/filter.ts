@@ -7,7 +7,7 @@ import { allOf, canonicalKey, countTerms } from "../wire/query/nodes.ts";
 import { parseQuery, QUERY_TERMS_MAX } from "../wire/query/parse.ts";
 import { limitExceeded } from "../wire/query/problem.ts";
 import { levelFilter, loggerFilter, typeFilter } from "../wire/query/values.ts";
-import { byCost, compileNode, costOf } from "./compile.ts";
+import { byCost, compileNode, costOf, requiredOfAll } from "./compile.ts";
 import type { RecordFields } from "./records.ts";
 
 /** A parsed filter. */
@@ -23,6 +23,8 @@ export interface Filter {
    * the event loop in between.
    */
   readonly terms: readonly FilterTerm[];
+  /** The envelopes of all records that match contain one of these texts, in any case; undefined if that is not known. */
+  readonly required?: readonly string[] | undefined;
   /** Estimates how long it takes to match a record of this size, in microseconds. */
   effort(bytes: number): number;
   /** Returns whether a record matches. */
@@ -114,6 +116,7 @@ export function compileFilter(node: FilterNode): Filter {
     key: canonicalKey(node),
     type: typeOf(node),
     terms,
+    required: requiredOfAll(terms),
     effort(bytes) {
       const headerEffort = HEADER_TERM_EFFORT * header;
       if (reads === 0) return headerEffort;
@@ -154,6 +157,7 @@ export function bothFilters(first: Filter, second: Filter): Filter {
     key: `${first.key}\n${second.key}`,
     type: first.type ?? second.type,
     terms: [...first.terms, ...second.terms],
+    required: requiredOfAll([first, second]),
     effort: (bytes) => first.effort(bytes) + second.effort(bytes),
     matches: (records, index) => first.matches(records, index) && second.matches(records, index),
   };

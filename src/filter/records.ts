@@ -32,6 +32,11 @@ export interface RecordFields {
    * shortcut for records that are encoded but not parsed.
    */
   mayHaveTrigrams?(index: number, trigrams: Uint32Array): boolean;
+  /**
+   * Returns false if the envelope surely contains none of these texts (`Filter.required`). It finds them in all records
+   * together, for a search in which one filter is matched with many records.
+   */
+  mayHaveText?(index: number, texts: readonly string[]): boolean;
 }
 
 /**

@@ -12,13 +12,21 @@ const NO_TRIGRAMS: Trigrams = new Uint32Array();
 const NUMERIC = /^[\d.+e-]*$/;
 
 /**
+ * Returns the parts of a folded text that is searched for in values which are the same in an envelope's JSON, in any case, unless
+ * that has other forms of them ({@link OTHER_FORMS}).
+ */
+export function plainRuns(text: string): string[] {
+  if (NUMERIC.test(text)) return [];
+  return Array.from(text.matchAll(/[ !#-[\]-~]{3,}/g), ([run]) => run);
+}
+
+/**
  * Returns the trigrams of a folded text that is searched for in values. Of characters other than ASCII, and of those that are
  * escaped in JSON, there are none.
  */
 export function trigramsOf(text: string): Trigrams {
-  if (NUMERIC.test(text)) return NO_TRIGRAMS;
   const hashes = new Set<number>();
-  for (const [run] of text.matchAll(/[ !#-[\]-~]{3,}/g)) {
+  for (const run of plainRuns(text)) {
     for (let index = 2; index < run.length; index++) {
       let codes = 0;
       for (let at = index - 2; at <= index; at++) codes = (codes << 8) | run.charCodeAt(at) | CASE;
@@ -105,3 +113,9 @@ const OTHER_ESCAPES: ReadonlySet<number> = new Set([0x75, 0x2f]);
 const FOLDED_TO_ASCII: readonly Buffer[] = ["\u{212a}", "\u{17f}", "\u{37e}", "\u{1fef}"].map(
   (character) => Buffer.from(character),
 );
+
+/** Bytes without which an envelope surely has no other forms of the characters of {@link plainRuns}. */
+export const OTHER_FORMS: readonly Buffer[] = [
+  ...[...OTHER_ESCAPES].map((code) => Buffer.of(BACKSLASH, code)),
+  ...FOLDED_TO_ASCII,
+];

@@ -145,7 +145,7 @@ export function filterNode({ names, texts, loggers }: Samples): fc.Arbitrary<Fil
     logger.map((name) => ({ kind: "logger" as const, test: { kind: "family" as const, name } })),
     fc.tuple(logger, fc.nat(4)).map(([name, length]) => ({
       kind: "logger" as const,
-      test: { kind: "wildcard" as const, parts: [name.slice(0, length), ""] },
+      test: { kind: "wildcard" as const, parts: [Array.from(name).slice(0, length).join(""), ""] },
     })),
   );
   return fc.letrec<{ node: FilterNode }>((tie) => ({

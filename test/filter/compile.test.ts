@@ -58,6 +58,7 @@ const request = fc
 
 test("a compiled filter matches batches, single records and processors' views like the reference", () => {
   let matches = 0;
+  let required = 0;
   const property = fc.property(request, ({ json, nodes }) => {
     for (const batch of encode(json)) {
       for (const [index, record] of referenceRecords(batch).entries()) {
@@ -68,6 +69,10 @@ test("a compiled filter matches batches, single records and processors' views li
           if (expected) matches++;
           expect([node, filter.matches(batch, index)]).toEqual([node, expected]);
           expect([node, filter.matches(view, 0)]).toEqual([node, expected]);
+          if (expected && filter.required) {
+            required++;
+            expect([node, batch.mayHaveText(index, filter.required)]).toEqual([node, true]);
+          }
           expect(filter.terms.every((term) => term.matches(held, 0))).toBe(expected);
         }
       }
@@ -75,4 +80,5 @@ test("a compiled filter matches batches, single records and processors' views li
   });
   fc.assert(property, { numRuns: RUNS });
   expect(matches).toBeGreaterThan(RUNS);
+  expect(required).toBeGreaterThan(RUNS);
 });

@@ -2,7 +2,7 @@
 
 import type { Column } from "../block-view.ts";
 import { RecordSet } from "./record-set.ts";
-import type { TextFinder } from "./text-finder.ts";
+import type { TextFinder } from "../../filter/text-finder.ts";
 
 /** A test of values that are texts. */
 export interface TextTest {

@@ -6,7 +6,7 @@ import { compileValueTest } from "../../filter/value-test.ts";
 import type { RegexPattern, TextPattern, ValueTest } from "../../wire/query/ast.ts";
 import { fold } from "../../wire/query/fold.ts";
 import type { TextTest } from "./column-search.ts";
-import { TextFinder } from "./text-finder.ts";
+import { TextFinder } from "../../filter/text-finder.ts";
 
 /** A value that is no list and no map. */
 export type Scalar = string | number | boolean | null;

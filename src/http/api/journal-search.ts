@@ -34,6 +34,8 @@ const MATCH_EFFORT_AT_ONCE = 1_000;
 const PAGE_EFFORT = 5;
 const READ_EFFORT = 1_000;
 const BYTES_PER_EFFORT = 256;
+/** Searching for a text in a whole batch. */
+const SEARCHED_BYTES_PER_EFFORT = 1_000;
 
 /** A request searches the part of the journal that has an index for about this time. */
 const HISTORY_MS_MAX = 1_500;
@@ -386,13 +388,16 @@ class SearchProgress {
   ): Promise<void> {
     const { ascending } = this.search;
     const length = batch?.length ?? 0;
+    // What clients may not read is not searched for what they request.
+    const required = filters[0]?.required;
+    if (required) this.#effort += (batch?.byteLength ?? 0) / SEARCHED_BYTES_PER_EFFORT;
     for (let step = 0; step < length; step++) {
       const index = ascending ? step : length - 1 - step;
       const sequence = batch!.sequence(index);
       if (ascending ? sequence >= end : sequence <= end) break;
       this.#effort += LOOK_EFFORT;
       if (this.#slice.isOver(LOOK_EFFORT) && !(await this.#yield())) return;
-      let isMatch = this.#isInTime(batch!, index);
+      let isMatch = mayMatch(batch!, index, required) && this.#isInTime(batch!, index);
       for (let position = 0; isMatch && position < filters.length; position++) {
         const effort = this.#matchEffort(position, batch!.size(index));
         this.#effort += effort;
@@ -456,6 +461,15 @@ class SearchProgress {
     const [from, to] = [Math.min(other.from, gap.from), Math.max(other.to, gap.to)];
     this.gaps[index] = { ...other, from, to };
   }
+}
+
+/** Returns false if a record surely does not match a filter that requires one of these texts. */
+function mayMatch(
+  records: RecordFields,
+  index: number,
+  required: readonly string[] | undefined,
+): boolean {
+  return required === undefined || records.mayHaveText?.(index, required) !== false;
 }
 
 function inOrder<Item>(items: readonly Item[], ascending: boolean): readonly Item[] {

@@ -39,7 +39,8 @@ export function parseQuery(q: string, options: ParseOptions = {}): FilterNode {
   if (q.length > QUERY_CHARACTERS_MAX) {
     throw limitExceeded(`The filter's q has ${q.length} characters`, QUERY_CHARACTERS_MAX);
   }
-  return new Parser(q, options.access ?? false).run();
+  // Records have no lone surrogates either: half a character would match some of them, and depending on where they are.
+  return new Parser(q.toWellFormed(), options.access ?? false).run();
 }
 
 /** Returns why a text is no filter; undefined if it is one. */

@@ -1,4 +1,5 @@
-import { Agent, request } from "node:http";
+import { once } from "node:events";
+import { Agent, request, type IncomingMessage } from "node:http";
 
 export interface Answer {
   readonly body: Buffer;
@@ -52,6 +53,13 @@ export class HttpClient {
     return promise;
   }
 
+  /** Yields the body of a response while it arrives. */
+  async *stream(path: string): AsyncGenerator<Buffer> {
+    const sent = request({ host: "127.0.0.1", port: this.#port, agent: this.#agent, path }).end();
+    const [response] = (await once(sent, "response")) as [IncomingMessage];
+    yield* response as AsyncIterable<Buffer>;
+  }
+
   close(): void {
     this.#agent.destroy();
   }
@@ -61,6 +69,12 @@ export class HttpClient {
 interface CountsPage {
   readonly levels: readonly number[];
   readonly facets: Readonly<Record<string, Readonly<Record<string, number>>>>;
+  readonly next_cursor: string | null;
+}
+
+/** The last line of a stream of records. */
+interface StreamEnd {
+  readonly gaps: readonly unknown[];
   readonly next_cursor: string | null;
 }
 
@@ -108,19 +122,19 @@ export class GatewayQueries {
     return { matches, values: values.size };
   }
 
-  /** Yields all records as lines of JSON, the oldest first. */
+  /** Yields all records as whole lines of JSON, the oldest first. */
   async *lines(): AsyncGenerator<Buffer> {
-    for (let cursor: string | undefined = ""; cursor !== undefined;) {
-      const parameters = new URLSearchParams({
-        order: "asc",
-        format: "ndjson",
-        limit: "1000",
-        cursor,
-      });
-      const answer = await this.#client.ask(`/api/logs?${parameters}`);
-      yield answer.body;
-      ({ cursor } = answer);
+    let rest = Buffer.alloc(0);
+    for await (const chunk of this.#client.stream("/api/logs?order=asc&format=ndjson&limit=all")) {
+      const bytes = Buffer.concat([rest, chunk]);
+      const end = bytes.lastIndexOf(LINE_FEED) + 1;
+      // The last line is not a record.
+      const start = bytes.lastIndexOf(LINE_FEED, end - 2) + 1;
+      rest = bytes.subarray(start);
+      yield bytes.subarray(0, start);
     }
+    const { gaps, next_cursor } = JSON.parse(rest.toString()) as StreamEnd;
+    if (gaps.length > 0 || next_cursor !== null) throw new Error("records are missing");
   }
 }
 

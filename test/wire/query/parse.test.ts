@@ -123,6 +123,10 @@ describe("the key", () => {
   });
 });
 
+test("half a character is the replacement character, as it is in records", () => {
+  expect(parseQuery("\ud800")).toEqual(parseQuery("\ufffd"));
+});
+
 test("any text is parsed, or rejected with a position, whatever its nesting", () => {
   const piece = fc.constantFrom(
     "a",

@@ -1,6 +1,6 @@
 /** The class of the bytes of characters beyond ASCII, of which the case does not show in single bytes. */
 
-import { borderLengths } from "../../filter/text-search.ts";
+import { borderLengths } from "./text-search.ts";
 
 const BEYOND_ASCII = 0x80;
 

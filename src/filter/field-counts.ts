@@ -12,7 +12,7 @@ export interface FieldCount {
   readonly records: number;
 }
 
-/** Fields that are new after so many, or after so much text of their names, do not count: they are no names but values. */
+/** Further fields, or further text of their names, do not count: such names are values. */
 const FIELDS_MAX = 1000;
 const NAMES_CHARS_MAX = 1 << 17;
 

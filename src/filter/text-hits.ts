@@ -7,9 +7,9 @@ import { OTHER_FORMS } from "./trigrams.ts";
 export interface EnvelopeBytes {
   readonly buffer: Buffer;
   readonly length: number;
-  /** Where the first record starts. */
+  /** The position of the first record. */
   readonly start: number;
-  /** Returns where a record ends. */
+  /** Returns the end of a record. */
   end(index: number): number;
 }
 

@@ -6,10 +6,10 @@ import type { JournalSearch, JournalSearches, Searcher, SearchResult } from "./j
 import { cursorText } from "./query.ts";
 import { gapJson, LINES, RecordPage } from "./record-page.ts";
 
-/** A part of the response has at most so many records, and bytes as any page. */
+/** The most records of one part of the response; its bytes are limited as those of any page. */
 const PART_RECORDS_MAX = 10_000;
 
-/** A line with gaps is written when there are so many of them. */
+/** A line with gaps is written when this many are waiting. */
 const GAPS_MAX = 64;
 
 /** How long the response waits for memory that other responses have. */

@@ -115,6 +115,10 @@ export class BlockLayout {
     return this.#hashes.toString("hex", HASH_BYTES * record, HASH_BYTES * (record + 1));
   }
 
+  hashBytes(record: number): Uint8Array {
+    return this.#hashes.subarray(HASH_BYTES * record, HASH_BYTES * (record + 1));
+  }
+
   #cell(record: number, cell: number): number {
     return this.#cells[this.#cellsOfRecord * record + cell]!;
   }

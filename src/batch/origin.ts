@@ -8,7 +8,6 @@ import type { LogRecord } from "../plugin/index.ts";
 import { jsonAttributes, scopeMembers, type JsonAttributes } from "../envelope/json-attributes.ts";
 import type { EnvelopeRules } from "../envelope/rules.ts";
 import type { Steps } from "../otlp/request-limits.ts";
-import { RESOURCE_LOGS, SCOPE_LOGS } from "../otlp/schema.ts";
 import {
   buildRequest,
   encodeLogRecord,
@@ -18,6 +17,7 @@ import {
 } from "../otlp/encode.ts";
 import { ProtobufDecoder } from "../otlp/decode.ts";
 import { RequestIndex } from "../otlp/request-index.ts";
+import { RequestParts } from "../otlp/request-parts.ts";
 import type { RecordBatch } from "./record-batch.ts";
 
 /** The source of a batch's records, from which they can be rebuilt. */
@@ -58,8 +58,7 @@ export interface OriginRef {
 /** The index of a request, with the parts that its records share. */
 interface IndexedRequest {
   readonly requestIndex: RequestIndex;
-  readonly resources: Map<number, Uint8Array>;
-  readonly scopes: Map<number, Uint8Array>;
+  readonly parts: RequestParts;
   readonly attributes: Map<number, JsonAttributes>;
   readonly scopeAttributes: Map<number, JsonAttributes>;
 }
@@ -110,12 +109,6 @@ export class ProtobufOrigin implements Origin {
     return this.isOwn ? { ...record, resource: null } : record;
   }
 
-  /** Returns the halves of a record's own time, else of its observed time; for a record that has one. */
-  time(index: number): { readonly low: number; readonly high: number } {
-    const { requestIndex } = this.#index();
-    return { low: requestIndex.timeLow(index), high: requestIndex.timeHigh(index) };
-  }
-
   resourceAttributes(index: number): JsonAttributes {
     const { requestIndex, attributes } = this.#index();
     const offset = requestIndex.resource(index);
@@ -140,48 +133,28 @@ export class ProtobufOrigin implements Origin {
 
   /** Returns the record's own bytes, as they were sent. */
   otlp(index: number): EncodedRecord {
-    const { requestIndex } = this.#index();
+    const { requestIndex, parts } = this.#index();
     const { bytes } = requestIndex.reader;
     return {
-      resource: this.#resourcePart(requestIndex.resource(index)),
-      scope: this.#scopePart(requestIndex.scope(index)),
+      resource: parts.resource(requestIndex.resource(index)),
+      scope: parts.scope(requestIndex.scope(index)),
       record: bytes.subarray(requestIndex.start(index), requestIndex.end(index)),
     };
   }
 
   part(positions: Int32Array): RequestPart | undefined {
     try {
-      const { requestIndex } = this.#index();
+      const { requestIndex, parts } = this.#index();
       return RequestBuilder.ofSelected(
         requestIndex,
         (record) => positions[record]! >= 0,
-        (resource) => this.#resourcePart(resource),
-        (scope) => this.#scopePart(scope),
+        (resource) => parts.resource(resource),
+        (scope) => parts.scope(scope),
       );
     } catch {
       // Then it is known which of the records cannot be rebuilt.
       return undefined;
     }
-  }
-
-  /** Returns the fields of a ResourceLogs beside its ScopeLogs. */
-  #resourcePart(resource: number): Uint8Array {
-    const { requestIndex, resources } = this.#index();
-    const { resourceLogs } = requestIndex;
-    return sharedPart(
-      resources,
-      resource,
-      requestIndex,
-      resourceLogs,
-      RESOURCE_LOGS.tags.scopeLogs,
-    );
-  }
-
-  /** Returns the fields of a ScopeLogs beside its records. */
-  #scopePart(scope: number): Uint8Array {
-    const { requestIndex, scopes } = this.#index();
-    const { scopeLogs } = requestIndex;
-    return sharedPart(scopes, scope, requestIndex, scopeLogs, SCOPE_LOGS.tags.logRecords);
   }
 
   #index(): IndexedRequest {
@@ -190,8 +163,7 @@ export class ProtobufOrigin implements Origin {
       const requestIndex = RequestIndex.of(this.request, { isExact: false });
       indexed = {
         requestIndex,
-        resources: new Map(),
-        scopes: new Map(),
+        parts: new RequestParts(requestIndex),
         attributes: new Map(),
         scopeAttributes: new Map(),
       };
@@ -199,30 +171,6 @@ export class ProtobufOrigin implements Origin {
     }
     return indexed;
   }
-}
-
-/** Returns all fields of a message but those with the tag `omitted`. */
-function sharedPart(
-  known: Map<number, Uint8Array>,
-  index: number,
-  { reader }: RequestIndex,
-  messages: readonly number[],
-  omitted: number,
-): Uint8Array {
-  const found = known.get(index);
-  if (found !== undefined) return found;
-  const end = messages[index + 1]!;
-  const fields: Uint8Array[] = [];
-  reader.position = messages[index]!;
-  while (reader.position < end) {
-    const start = reader.position;
-    const tag = reader.tag(end);
-    reader.skip(tag, end, 0);
-    if (tag !== omitted) fields.push(reader.bytes.subarray(start, reader.position));
-  }
-  const bytes = fields.length === 1 ? fields[0]! : Buffer.concat(fields);
-  known.set(index, bytes);
-  return bytes;
 }
 
 /** The memory that the origin of a plugin's records uses beside the request. */

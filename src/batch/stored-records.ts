@@ -2,43 +2,35 @@
 
 import { renderFrames, type EnvelopeRules } from "../envelope/rules.ts";
 import { SplitTime, TIMESTAMP_LENGTH, TIMESTAMP_START } from "../envelope/prefix.ts";
-import type { EncodedRecord } from "../otlp/encode.ts";
+import { RequestIndex } from "../otlp/request-index.ts";
+import { RequestParts } from "../otlp/request-parts.ts";
 import { frameHeaderBytes } from "../plugin/text-frame.ts";
 import type { EnvelopeType, LevelRank } from "../wire/envelope.ts";
 import { BlockLayout, RENDERED } from "./block-layout.ts";
 import type { StoredBlock } from "./block.ts";
-import { ProtobufOrigin } from "./origin.ts";
 
-/** A record as it is stored, and as it goes into a merged block. */
-export interface BlockRecord {
-  readonly sequence: number;
-  readonly appendedAtMs: number;
-  readonly rank: LevelRank;
-  readonly logger: string;
-  readonly otlp: EncodedRecord;
-  /** The time of the envelope, in microseconds since 1970. */
-  readonly timeMicros: number;
-  /** The bytes of the envelope; undefined if the rules make exactly these of the record. Audit events always have it. */
-  readonly envelope: Uint8Array | undefined;
-  /** The hash of an audit event, in hexadecimal. */
-  readonly hash: string | undefined;
-}
-
-export interface StoredRecords {
-  readonly type: EnvelopeType;
-  readonly rules: EnvelopeRules;
-  readonly records: readonly BlockRecord[];
-}
-
-/**
- * Reads the records of a block, without making the envelopes that are not stored. Envelopes of system logs that are stored
- * although the rules make exactly these, as of older journals and of records of this process, are left out. `rules`: those
- * to try if the block has none.
- * @throws RangeError if the block cannot be read.
- */
-export function readRecords(block: StoredBlock, rules: EnvelopeRules): StoredRecords {
-  const reader = new RecordReader(block, rules);
-  return { type: reader.type, rules: reader.rules, records: reader.read() };
+/** Records of one type as they go into a merged block, by their indexes: there are too many of them for an object each. */
+export interface BlockRecords {
+  readonly length: number;
+  /** What has the LogRecord messages. */
+  readonly bytes: Uint8Array;
+  /** Returns where the record's LogRecord message starts in {@link bytes}. */
+  start(record: number): number;
+  end(record: number): number;
+  /** Returns the fields of its ResourceLogs beside the ScopeLogs; mostly the same object as for the record before. */
+  resource(record: number): Uint8Array;
+  /** Returns the fields of its ScopeLogs beside the records. */
+  scope(record: number): Uint8Array;
+  sequence(record: number): number;
+  appendedAtMs(record: number): number;
+  rank(record: number): LevelRank;
+  logger(record: number): string;
+  /** Returns the time of the envelope, in microseconds since 1970. */
+  timeMicros(record: number): number;
+  /** Returns the bytes of the envelope; undefined if the rules make exactly these. Audit events always have it. */
+  envelope(record: number): Uint8Array | undefined;
+  /** Returns the hash of an audit event. */
+  hash(record: number): Uint8Array;
 }
 
 const SECOND_MICROS = 1_000_000;
@@ -48,82 +40,153 @@ const SECOND_MS = 1000;
 const MICROS_START = "2025-10-13T09:27:24.".length;
 const MICROS_END = TIMESTAMP_LENGTH - 1;
 
-class RecordReader {
+/**
+ * The records of a block, without making the envelopes that are not stored. Envelopes of system logs that are stored although
+ * the rules make exactly these, as of older journals and of records of this process, are left out.
+ */
+export class StoredRecords implements BlockRecords {
+  readonly length: number;
+  readonly bytes: Buffer;
   readonly rules: EnvelopeRules;
   readonly #block: StoredBlock;
   readonly #layout: BlockLayout;
-  readonly #origin: ProtobufOrigin;
+  readonly #index: RequestIndex;
+  readonly #parts: RequestParts;
+  /** Those that are kept; undefined if the block has none. */
+  readonly #envelopes: (Uint8Array | undefined)[] | undefined;
   readonly #time = new SplitTime();
 
+  /**
+   * `rules`: those to try if the block has none.
+   * @throws RangeError if the block cannot be read.
+   */
   constructor(block: StoredBlock, rules: EnvelopeRules) {
     this.#block = block;
     this.#layout = new BlockLayout(block);
-    this.#origin = new ProtobufOrigin(this.#layout.request, this.#layout.length);
+    const { length, request, isAudit } = this.#layout;
+    this.length = length;
+    this.bytes = request;
     this.rules = this.#layout.rules ?? rules;
+    this.#index = RequestIndex.of(request, { isExact: false });
+    this.#parts = new RequestParts(this.#index);
+    const stored = this.#storedEnvelopes();
+    this.#envelopes = stored && (isAudit ? stored : this.#withoutRemade(stored));
+    this.#check();
   }
 
   get type(): EnvelopeType {
     return this.#layout.isAudit ? "audit_log" : "system_log";
   }
 
-  read(): BlockRecord[] {
-    const layout = this.#layout;
-    const stored = this.#storedEnvelopes();
-    const remade = layout.isAudit ? [] : this.#remade(stored);
-    return Array.from({ length: layout.length }, (_, record) => {
-      const envelope = stored[record];
-      return {
-        sequence: layout.sequence(record),
-        appendedAtMs: this.#block.appendedTimes?.[record] ?? this.#block.appendedAtMs,
-        rank: layout.rank(record),
-        logger: layout.logger(record),
-        otlp: this.#origin.otlp(layout.otlpIndex(record)),
-        timeMicros:
-          envelope === undefined ? this.#givenMicros(record) : this.#shownMicros(envelope, record),
-        envelope: remade[record] === true ? undefined : envelope,
-        hash: layout.isAudit ? layout.hash(record) : undefined,
-      };
-    });
+  /** Whether the rules make the envelopes of some of the records. */
+  get needsRules(): boolean {
+    const envelopes = this.#envelopes;
+    return envelopes === undefined || envelopes.includes(undefined);
   }
 
-  /** Returns the stored envelopes; undefined for those that are not. */
-  #storedEnvelopes(): (Uint8Array | undefined)[] {
-    const layout = this.#layout;
+  /** The sizes of the records and of the envelopes that are kept, in bytes. */
+  get byteLength(): number {
+    const kept = this.#envelopes?.reduce((sum, envelope) => sum + (envelope?.length ?? 0), 0);
+    return this.bytes.length + (kept ?? 0);
+  }
+
+  /** Fails now instead of when the records are read. */
+  #check(): void {
+    for (let record = 0; record < this.length; record++) {
+      const index = this.#layout.otlpIndex(record);
+      if (!(index >= 0 && index < this.#index.length)) throw new RangeError("a record is missing");
+      if (this.#layout.logger(record) === undefined) throw new RangeError("a logger is missing");
+      this.resource(record);
+      this.scope(record);
+    }
+  }
+
+  sequence(record: number): number {
+    return this.#layout.sequence(record);
+  }
+
+  appendedAtMs(record: number): number {
+    return this.#block.appendedTimes?.[record] ?? this.#block.appendedAtMs;
+  }
+
+  rank(record: number): LevelRank {
+    return this.#layout.rank(record);
+  }
+
+  logger(record: number): string {
+    return this.#layout.logger(record);
+  }
+
+  start(record: number): number {
+    return this.#index.start(this.#layout.otlpIndex(record));
+  }
+
+  end(record: number): number {
+    return this.#index.end(this.#layout.otlpIndex(record));
+  }
+
+  resource(record: number): Uint8Array {
+    return this.#parts.resource(this.#index.resource(this.#layout.otlpIndex(record)));
+  }
+
+  scope(record: number): Uint8Array {
+    return this.#parts.scope(this.#index.scope(this.#layout.otlpIndex(record)));
+  }
+
+  hash(record: number): Uint8Array {
+    return this.#layout.hashBytes(record);
+  }
+
+  envelope(record: number): Uint8Array | undefined {
+    return this.#envelopes?.[record];
+  }
+
+  timeMicros(record: number): number {
+    const envelope = this.#envelopes?.[record];
+    return envelope === undefined ? this.#givenMicros(record) : this.#shownMicros(envelope, record);
+  }
+
+  /** Returns the stored envelopes, undefined for those that are not; undefined if there is none. */
+  #storedEnvelopes(): (Uint8Array | undefined)[] | undefined {
+    const { frames } = this.#layout;
+    if (frames.length === 0) return undefined;
     let position = 0;
-    return Array.from({ length: layout.length }, (_, record) => {
-      const size = layout.size(record);
+    return Array.from({ length: this.length }, (_, record) => {
+      const size = this.#layout.size(record);
       if (size === RENDERED) return undefined;
       const start = position + frameHeaderBytes(size);
       position = start + size;
-      return layout.frames.subarray(start, position);
+      return frames.subarray(start, position);
     });
   }
 
-  /** Returns for each stored envelope whether the rules make it. */
-  #remade(stored: readonly (Uint8Array | undefined)[]): boolean[] {
-    const remade: boolean[] = [];
+  /** Returns the envelopes that the rules do not make; undefined if there is none. */
+  #withoutRemade(
+    stored: readonly (Uint8Array | undefined)[],
+  ): (Uint8Array | undefined)[] | undefined {
+    const kept = [...stored];
     const chosen = [...stored.keys()].filter((record) => stored[record] !== undefined);
-    if (chosen.length === 0) return remade;
     const indexes = chosen.map((record) => this.#layout.otlpIndex(record));
     try {
-      const { bytes, sizes } = renderFrames(this.#layout.request, indexes, this.rules);
+      const { bytes, sizes } = renderFrames(this.bytes, indexes, this.rules);
       let position = 0;
       for (const [item, record] of chosen.entries()) {
         const start = position + frameHeaderBytes(sizes[item]!);
         position = start + sizes[item]!;
-        remade[record] = bytes.subarray(start, position).equals(stored[record]!);
+        if (bytes.subarray(start, position).equals(stored[record]!)) kept[record] = undefined;
       }
     } catch {
       // What cannot be made again keeps its envelope.
     }
-    return remade;
+    return kept.some((envelope) => envelope !== undefined) ? kept : undefined;
   }
 
   /** Returns the time that a record has, own or observed, in microseconds since 1970. */
   #givenMicros(record: number): number {
-    const { low, high } = this.#origin.time(this.#layout.otlpIndex(record));
-    this.#time.set(low >>> 0, high >>> 0);
-    return this.#time.seconds * SECOND_MICROS + this.#time.micros;
+    const index = this.#layout.otlpIndex(record);
+    const time = this.#time;
+    time.set(this.#index.timeLow(index) >>> 0, this.#index.timeHigh(index) >>> 0);
+    return time.seconds * SECOND_MICROS + time.micros;
   }
 
   /** Returns the time in an envelope; that of the append if it is damaged. */
@@ -133,7 +196,6 @@ class RecordReader {
     const ms = Date.parse(`${text.toString("latin1", 0, MICROS_START)}000Z`);
     const micros = Number(text.toString("latin1", MICROS_START, MICROS_END));
     const time = ms * SECOND_MS + micros;
-    if (!Number.isNaN(time)) return time;
-    return (this.#block.appendedTimes?.[record] ?? this.#block.appendedAtMs) * SECOND_MS;
+    return Number.isNaN(time) ? this.appendedAtMs(record) * SECOND_MS : time;
   }
 }

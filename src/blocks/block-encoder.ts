@@ -14,7 +14,7 @@ import {
   packIntegers,
   toUnsigned,
 } from "./columns/values.ts";
-import type { BlockRecord } from "../batch/stored-records.ts";
+import type { BlockRecords } from "../batch/stored-records.ts";
 import type { EncodedBlock } from "./encoded-block.ts";
 
 const MS_MICROS = 1000;
@@ -31,69 +31,104 @@ export class BlockEncoder {
   readonly #loggers = new Names();
   readonly #resources = new DistinctBytes();
   readonly #scopes = new DistinctBytes();
-  readonly #records: BlockRecord[] = [];
-  /** Of each record its shape, -1 without one, and its first value. */
-  readonly #shapes: number[] = [];
-  readonly #firstValues: number[] = [];
-  readonly #codes = { loggers: [] as number[], resources: [] as number[], scopes: [] as number[] };
-  /** The bytes of the records, one after the other. */
-  #bytes = Buffer.allocUnsafeSlow(1 << 16);
-  #length = 0;
-  #envelopeBytes = 0;
+  /** Of each record. */
+  readonly #sequences = new Float64Array(BLOCK_RECORDS_MAX);
+  readonly #appended = new Float64Array(BLOCK_RECORDS_MAX);
+  readonly #times = new Float64Array(BLOCK_RECORDS_MAX);
+  readonly #ranks = new Uint8Array(BLOCK_RECORDS_MAX);
+  readonly #codes = {
+    loggers: new Uint16Array(BLOCK_RECORDS_MAX),
+    resources: new Uint16Array(BLOCK_RECORDS_MAX),
+    scopes: new Uint16Array(BLOCK_RECORDS_MAX),
+  };
+  /** Its shape, -1 without one, and its first value. */
+  readonly #shapes = new Int16Array(BLOCK_RECORDS_MAX);
+  readonly #firstValues = new Uint32Array(BLOCK_RECORDS_MAX);
+  /** Of the records without a shape, in their order: their bytes and their envelopes. */
+  readonly #exceptions: Uint8Array[] = [];
+  readonly #envelopes: Uint8Array[] = [];
+  readonly #hashes: Uint8Array[] = [];
+  /** What has the bytes of the records. */
+  #bytes: Buffer;
+  #bytesLength = 0;
+  #recordBytes = 0;
+  /** The number of records. */
+  length = 0;
 
-  constructor(type: EnvelopeType, rules: string) {
+  /** `bytes`: about how many bytes the added records will come with. */
+  constructor(type: EnvelopeType, rules: string, bytes = 1 << 16) {
     this.#type = type;
     this.#rules = rules;
-  }
-
-  get length(): number {
-    return this.#records.length;
-  }
-
-  /** About how much the records take up before compression, in bytes. */
-  get byteLength(): number {
-    return (
-      this.#length + this.#envelopeBytes + this.#resources.byteLength + this.#scopes.byteLength
-    );
+    this.#bytes = Buffer.allocUnsafeSlow(bytes);
   }
 
   get isFull(): boolean {
-    return this.length >= BLOCK_RECORDS_MAX || this.byteLength >= BLOCK_BYTES_MAX;
+    return this.length >= BLOCK_RECORDS_MAX || this.#recordBytes >= BLOCK_BYTES_MAX;
   }
 
-  /** Adds a record. Its bytes are copied. */
-  add(record: BlockRecord): void {
-    const { otlp, envelope } = record;
-    const start = this.#length;
-    this.#append(otlp.record);
-    this.#envelopeBytes += envelope?.length ?? 0;
-    this.#firstValues.push(this.#splitter.length);
-    this.#shapes.push(
-      this.#type === "audit_log" || envelope !== undefined
+  /** Adds records from the index `first` on until the block is full, at least one. Returns the index of the next one. */
+  add(records: BlockRecords, first = 0): number {
+    const { bytes, length } = records;
+    // Mostly all of it belongs to the records of this block.
+    const start = bytes.length <= BLOCK_BYTES_MAX ? this.#append(bytes) : undefined;
+    let next = first;
+    do this.#add(records, next++, start);
+    while (next < length && !this.isFull);
+    return next;
+  }
+
+  /** `bytesStart`: where the bytes of all records start; undefined if the record's have to be added. */
+  #add(records: BlockRecords, record: number, bytesStart: number | undefined): void {
+    const size = records.end(record) - records.start(record);
+    const start =
+      bytesStart === undefined
+        ? this.#append(records.bytes.subarray(records.start(record), records.end(record)))
+        : bytesStart + records.start(record);
+    const envelope = records.envelope(record);
+    const index = this.length++;
+    const codes = this.#codes;
+    this.#recordBytes += size + (envelope?.length ?? 0);
+    this.#sequences[index] = records.sequence(record);
+    this.#appended[index] = records.appendedAtMs(record);
+    this.#times[index] = records.timeMicros(record);
+    this.#ranks[index] = records.rank(record);
+    codes.loggers[index] = this.#loggers.add(records.logger(record));
+    codes.resources[index] = this.#resources.add(records.resource(record));
+    codes.scopes[index] = this.#scopes.add(records.scope(record));
+    this.#firstValues[index] = this.#splitter.length;
+    const isAudit = this.#type === "audit_log";
+    const shape =
+      isAudit || envelope !== undefined
         ? -1
-        : this.#splitter.split(this.#bytes, start, this.#length),
-    );
-    this.#codes.loggers.push(this.#loggers.add(record.logger));
-    this.#codes.resources.push(this.#resources.add(otlp.resource));
-    this.#codes.scopes.push(this.#scopes.add(otlp.scope));
-    this.#records.push(record);
+        : this.#splitter.split(this.#bytes, start, start + size);
+    this.#shapes[index] = shape;
+    if (shape < 0) {
+      this.#exceptions.push(records.bytes.subarray(records.start(record), records.end(record)));
+      this.#envelopes.push(envelope ?? new Uint8Array());
+    }
+    if (isAudit) this.#hashes.push(records.hash(record));
   }
 
-  #append(bytes: Uint8Array): void {
-    const needed = this.#length + bytes.length;
-    if (needed > this.#bytes.length) {
-      const larger = Buffer.allocUnsafeSlow(2 * needed);
-      this.#bytes.copy(larger, 0, 0, this.#length);
+  /** Returns where the bytes are then. */
+  #append(bytes: Uint8Array): number {
+    const start = this.#bytesLength;
+    const end = start + bytes.length;
+    if (end > this.#bytes.length) {
+      const larger = Buffer.allocUnsafeSlow(2 * end);
+      this.#bytes.copy(larger, 0, 0, start);
       this.#bytes = larger;
     }
-    this.#bytes.set(bytes, this.#length);
-    this.#length = needed;
+    this.#bytes.set(bytes, start);
+    this.#bytesLength = end;
+    return start;
   }
 
   /** Encodes the records, at least one. Nothing can be added afterwards. */
   finish(): EncodedBlock {
-    const records = this.#records;
-    const times = Float64Array.from(records, ({ timeMicros }) => timeMicros);
+    const { length } = this;
+    const sequences = this.#sequences.subarray(0, length);
+    const appended = this.#appended.subarray(0, length);
+    const times = this.#times.subarray(0, length);
     const { index, shapes } = this.#orderedShapes();
     const { ops, columns } = this.#splitter;
     const parts: Buffer[] = [];
@@ -101,7 +136,7 @@ export class BlockEncoder {
     const distinct = this.#encodeColumns(parts, times, index);
     const packed = pack(parts);
     const layout = {
-      records: records.length,
+      records: length,
       resources: this.#resources.length,
       scopes: this.#scopes.length,
       ops,
@@ -116,11 +151,10 @@ export class BlockEncoder {
     const stored = { directory: counts, layout: () => layout };
     const view = new MergedBlock(header, stored, () => ({ part: (part) => parts[part]! }));
     const { directory, filter } = indexOfBlock(view, counts);
-    const appended = records.map(({ appendedAtMs }) => appendedAtMs);
     return {
-      length: records.length,
-      firstSequence: records[0]!.sequence,
-      lastSequence: records.at(-1)!.sequence,
+      length,
+      firstSequence: sequences[0]!,
+      lastSequence: sequences[length - 1]!,
       timeMin: Math.floor(least(times) / MS_MICROS),
       timeMax: Math.floor(greatest(times) / MS_MICROS),
       appendedMin: least(appended),
@@ -141,31 +175,33 @@ export class BlockEncoder {
     );
     const rankOf = new Uint16Array(shapes.length);
     for (const [rank, shape] of order.entries()) rankOf[shape] = rank;
-    const codes = Uint16Array.from(this.#shapes, (shape) => (shape < 0 ? 0 : rankOf[shape]! + 1));
+    const codes = new Uint16Array(this.length);
+    for (let record = 0; record < codes.length; record++) {
+      const shape = this.#shapes[record]!;
+      if (shape >= 0) codes[record] = rankOf[shape]! + 1;
+    }
     const ordered = order.map((shape) => shapes[shape]!);
     return { index: new ShapeIndex(ops, ordered, columns.length, codes), shapes: ordered };
   }
 
   /** Encodes the parts that each block has. */
   #encodeHeads(parts: Buffer[], times: Float64Array, index: ShapeIndex): void {
-    const records = this.#records;
+    const { length } = this;
     const { loggers, resources, scopes } = this.#codes;
-    const codes = Uint16Array.from(index.of, (shape) => shape + 1);
-    parts[PARTS.sequences] = encodeSequences(records);
-    parts[PARTS.appended] = encodeAppended(records);
+    const shapes = Uint16Array.from(index.of, (shape) => shape + 1);
+    parts[PARTS.sequences] = encodeSequences(this.#sequences.subarray(0, length));
+    parts[PARTS.appended] = encodeAppended(this.#appended.subarray(0, length));
     parts[PARTS.times] = encodeEnvelopeTimes(times);
-    parts[PARTS.shapes] = encodeCodes(codes, index.shapes.length + 1);
-    parts[PARTS.ranks] = Buffer.from(records.map(({ rank }) => rank));
-    parts[PARTS.loggers] = encodeCodes(Uint16Array.from(loggers), this.#loggers.names.length);
-    parts[PARTS.resourceCodes] = encodeCodes(Uint16Array.from(resources), this.#resources.length);
-    parts[PARTS.scopeCodes] = encodeCodes(Uint16Array.from(scopes), this.#scopes.length);
+    parts[PARTS.shapes] = encodeCodes(shapes, index.shapes.length + 1);
+    parts[PARTS.ranks] = Buffer.from(this.#ranks.subarray(0, length));
+    parts[PARTS.loggers] = encodeCodes(loggers.subarray(0, length), this.#loggers.names.length);
+    parts[PARTS.resourceCodes] = encodeCodes(resources.subarray(0, length), this.#resources.length);
+    parts[PARTS.scopeCodes] = encodeCodes(scopes.subarray(0, length), this.#scopes.length);
     parts[PARTS.resources] = encodeList(this.#resources.values);
     parts[PARTS.scopes] = encodeList(this.#scopes.values);
-    const exceptions = Array.from(index.exceptions, (record) => records[record]!);
-    parts[PARTS.exceptions] = encodeList(exceptions.map(({ otlp }) => otlp.record));
-    const nothing = new Uint8Array();
-    parts[PARTS.envelopes] = encodeList(exceptions.map(({ envelope }) => envelope ?? nothing));
-    parts[PARTS.hashes] = Buffer.from(records.map(({ hash }) => hash ?? "").join(""), "hex");
+    parts[PARTS.exceptions] = encodeList(this.#exceptions);
+    parts[PARTS.envelopes] = encodeList(this.#envelopes);
+    parts[PARTS.hashes] = Buffer.concat(this.#hashes);
   }
 
   /** Encodes the columns. Returns the number of distinct values of each. */
@@ -181,7 +217,7 @@ export class BlockEncoder {
         ? new TimesBuilder(lengths[column]!)
         : new ValuesBuilder(lengths[column]!, delimitingOf(head)),
     );
-    const firstValues = Uint32Array.from(this.#firstValues);
+    const firstValues = this.#firstValues;
     // Records of a shape are near in time, and so in memory.
     for (const { columns, records } of shapes) {
       for (let slot = 0; slot < columns.length; slot++) {
@@ -202,7 +238,7 @@ export class BlockEncoder {
 
   #levels(): number[] {
     const levels = LEVELS.map(() => 0);
-    for (const { rank } of this.#records) levels[rank]!++;
+    for (let record = 0; record < this.length; record++) levels[this.#ranks[record]!]!++;
     return levels;
   }
 
@@ -211,12 +247,19 @@ export class BlockEncoder {
     const loggers = this.#loggers.names;
     const loggerLevels = loggers.map(() => LEVELS.map(() => 0));
     const minutes = new Map<number, number[]>();
-    for (const [index, { rank }] of this.#records.entries()) {
-      loggerLevels[this.#codes.loggers[index]!]![rank]!++;
-      const minute = Math.floor(times[index]! / MINUTE_MICROS);
-      let counts = minutes.get(minute);
-      if (counts === undefined) minutes.set(minute, (counts = LEVELS.map(() => 0)));
-      counts[rank]!++;
+    // Most records are of the minute of the one before.
+    let last = NaN;
+    let lastCounts: number[] = [];
+    for (let record = 0; record < times.length; record++) {
+      const rank = this.#ranks[record]!;
+      loggerLevels[this.#codes.loggers[record]!]![rank]!++;
+      const own = Math.floor(times[record]! / MINUTE_MICROS);
+      if (own !== last) {
+        last = own;
+        lastCounts = minutes.get(own) ?? LEVELS.map(() => 0);
+        minutes.set(own, lastCounts);
+      }
+      lastCounts[rank]!++;
     }
     return {
       format: BLOCK_FORMAT,
@@ -241,23 +284,19 @@ function compare(one: readonly number[], other: readonly number[]): number {
   return one.length - other.length;
 }
 
-function least(numbers: Iterable<number>): number {
-  let result = Infinity;
-  for (const number of numbers) result = Math.min(result, number);
-  return result;
+function least(numbers: Float64Array): number {
+  return numbers.reduce((result, number) => Math.min(result, number));
 }
 
-function greatest(numbers: Iterable<number>): number {
-  let result = -Infinity;
-  for (const number of numbers) result = Math.max(result, number);
-  return result;
+function greatest(numbers: Float64Array): number {
+  return numbers.reduce((result, number) => Math.max(result, number));
 }
 
 /** Encodes sequences as runs: the distance to the end of the one before, and the number of records. */
-function encodeSequences(records: readonly BlockRecord[]): Buffer {
+function encodeSequences(sequences: Float64Array): Buffer {
   const runs: number[] = [];
   let next = 0;
-  for (const { sequence } of records) {
+  for (const sequence of sequences) {
     if (sequence === next && runs.length > 0) runs[runs.length - 1]!++;
     else runs.push(sequence - next, 1);
     next = sequence + 1;
@@ -266,13 +305,13 @@ function encodeSequences(records: readonly BlockRecord[]): Buffer {
 }
 
 /** Encodes append times as runs: the difference to the one before, and the number of records. */
-function encodeAppended(records: readonly BlockRecord[]): Buffer {
+function encodeAppended(times: Float64Array): Buffer {
   const runs: number[] = [];
   let last = 0;
-  for (const { appendedAtMs } of records) {
-    if (appendedAtMs === last && runs.length > 0) runs[runs.length - 1]!++;
-    else runs.push(toUnsigned(appendedAtMs - last), 1);
-    last = appendedAtMs;
+  for (const time of times) {
+    if (time === last && runs.length > 0) runs[runs.length - 1]!++;
+    else runs.push(toUnsigned(time - last), 1);
+    last = time;
   }
   return packIntegers([runs.length / 2, ...runs]);
 }
@@ -299,9 +338,10 @@ class Names {
 /** Distinct pieces of bytes, which mostly are the same objects. */
 class DistinctBytes {
   readonly values: Uint8Array[] = [];
-  byteLength = 0;
   readonly #indexes = new Map<string, number>();
   readonly #objects = new WeakMap<Uint8Array, number>();
+  #last: Uint8Array | undefined;
+  #lastIndex = 0;
 
   get length(): number {
     return this.values.length;
@@ -309,15 +349,20 @@ class DistinctBytes {
 
   /** Returns the index of the bytes. They are copied. */
   add(bytes: Uint8Array): number {
-    let index = this.#objects.get(bytes);
-    if (index !== undefined) return index;
+    if (bytes !== this.#last) {
+      this.#lastIndex = this.#objects.get(bytes) ?? this.#add(bytes);
+      this.#last = bytes;
+    }
+    return this.#lastIndex;
+  }
+
+  #add(bytes: Uint8Array): number {
     const copy = Buffer.from(bytes);
     const key = copy.toString("latin1");
-    index = this.#indexes.get(key);
+    let index = this.#indexes.get(key);
     if (index === undefined) {
       index = this.values.length;
       this.values.push(copy);
-      this.byteLength += copy.length;
       this.#indexes.set(key, index);
     }
     this.#objects.set(bytes, index);

@@ -1,8 +1,7 @@
-import { readRecords } from "../batch/stored-records.ts";
+import { StoredRecords } from "../batch/stored-records.ts";
 import { BLOCK_BYTES_MAX, BLOCK_RECORDS_MAX, DamagedChunkError } from "../blocks/block-view.ts";
 import { BlockEncoder } from "../blocks/block-encoder.ts";
 import { openBlock } from "../blocks/merged-block.ts";
-import type { BlockRecord } from "../batch/stored-records.ts";
 import type { EncodedBlock } from "../blocks/encoded-block.ts";
 import { envelopeRules, rulesOf, rulesText } from "../envelope/rules.ts";
 import type { Gap } from "../plugin/index.ts";
@@ -39,7 +38,8 @@ const DEFAULT = rulesText(RULES);
 
 /** The records of a type that wait for their block to be complete. */
 interface Pending {
-  records: BlockRecord[];
+  commits: Piece[];
+  records: number;
   bytes: number;
   /** Undefined as long as no record needs them. */
   rules: string | undefined;
@@ -97,50 +97,51 @@ export class Merge {
   #read(block: FreshBlock, merged: number, gaps: Gap[]): Commit {
     const { type, firstSequence, lastSequence } = block;
     try {
-      const { rules, records } = readRecords(block, RULES);
-      const fresh = records.filter(({ sequence }) => sequence > merged);
-      const needsRules = records.some(({ envelope }) => envelope === undefined);
-      return { type, rules: needsRules ? rulesText(rules) : undefined, records: fresh };
+      const records = new StoredRecords(block, RULES);
+      let first = 0;
+      while (first < records.length && records.sequence(first) <= merged) first++;
+      const rules = records.needsRules ? rulesText(records.rules) : undefined;
+      return { type, rules, piece: { records, first } };
     } catch {
       const from = Math.max(firstSequence, merged + 1);
       gaps.push({ from, to: lastSequence, type, reason: "damaged" });
-      return { type, rules: undefined, records: [] };
+      return { type, rules: undefined, piece: undefined };
     }
   }
 
   #mustCloseBefore(commits: readonly Commit[], day: number): boolean {
     if (this.#isEmpty) return false;
     if (day !== this.#day) return true;
-    return commits.some(({ type, rules, records }) => {
+    return commits.some(({ type, rules, piece }) => {
       const pending = this.#pending[type];
-      if (pending.records.length === 0) return false;
+      if (pending.records === 0) return false;
       if (rules !== undefined && rules !== (pending.rules ?? rules)) return true;
-      return pending.records.length + records.length > pending.capacity;
+      return pending.records + lengthOf(piece) > pending.capacity;
     });
   }
 
   get #isEmpty(): boolean {
-    return ENVELOPE_TYPES.every((type) => this.#pending[type].records.length === 0);
+    return ENVELOPE_TYPES.every((type) => this.#pending[type].records === 0);
   }
 
   get #isFull(): boolean {
     return ENVELOPE_TYPES.some((type) => {
       const { records, bytes, capacity } = this.#pending[type];
-      return records.length >= capacity || bytes >= BLOCK_BYTES_MAX;
+      return records >= capacity || bytes >= BLOCK_BYTES_MAX;
     });
   }
 
-  #append({ type, rules, records }: Commit): void {
+  #append({ type, rules, piece }: Commit): void {
     const pending = this.#pending[type];
-    if (pending.records.length === 0 && records.length > 0) {
-      const small = this.#smallBefore(type, Infinity, rules);
+    pending.rules ??= rules;
+    if (piece === undefined || lengthOf(piece) === 0) return;
+    if (pending.records === 0) {
+      const small = this.#smallBefore(type, Infinity, pending.rules);
       pending.capacity = BLOCK_RECORDS_MAX - (small?.records ?? 0);
     }
-    pending.rules ??= rules;
-    for (const record of records) {
-      pending.records.push(record);
-      pending.bytes += bytesOf(record);
-    }
+    pending.commits.push(piece);
+    pending.records += lengthOf(piece);
+    pending.bytes += piece.records.byteLength;
   }
 
   /** Returns the newest block of a type before that sequence, if it is small and of the pending records' day. */
@@ -163,10 +164,8 @@ export class Merge {
     const replaced: number[] = [];
     const blocks = ENVELOPE_TYPES.flatMap((type) => {
       const { rules = DEFAULT } = this.#pending[type];
-      return this.#split(type, replaced).map((records) => ({
-        type,
-        block: encodeBlock(type, rules, records),
-      }));
+      const pieces = this.#withSmallBefore(type, replaced);
+      return encodeBlocks(type, rules, pieces).map((block) => ({ type, block }));
     });
     const merged = this.#position;
     this.#database.commit({ blocks, replaced, gaps: this.#gaps, merged });
@@ -175,78 +174,85 @@ export class Merge {
     this.#gaps = [];
   }
 
-  /** Returns the records of each block. */
-  #split(type: EnvelopeType, replaced: number[]): BlockRecord[][] {
-    const { records, bytes, rules } = this.#pending[type];
-    const pieces: (readonly BlockRecord[])[] = [records];
-    let length = records.length;
+  /** Returns what is pending of a type, with the records of small blocks before. */
+  #withSmallBefore(type: EnvelopeType, replaced: number[]): readonly Piece[] {
+    const { commits, records, bytes, rules } = this.#pending[type];
+    const pieces = [...commits];
+    let length = records;
     let total = bytes;
     for (let before = Infinity; length > 0;) {
       const small = this.#smallBefore(type, before, rules);
       if (small === undefined || small.records > 2 * length) break;
-      const earlier = length + small.records > BLOCK_RECORDS_MAX ? [] : this.#recordsOf(small);
-      length += earlier.length;
-      total += earlier.reduce((sum, record) => sum + bytesOf(record), 0);
-      if (earlier.length === 0 || total > BLOCK_BYTES_MAX) break;
-      pieces.unshift(earlier);
+      if (length + small.records > BLOCK_RECORDS_MAX) break;
+      const earlier = this.#recordsOf(small);
+      if (earlier === undefined) break;
+      length += small.records;
+      total += earlier.byteLength;
+      if (total > BLOCK_BYTES_MAX) break;
+      pieces.unshift({ records: earlier, first: 0 });
       replaced.push(small.id);
       before = small.from;
     }
-    return parts(pieces.flat());
+    return pieces;
   }
 
-  /** Returns the records of a block; none if it is damaged in part. */
-  #recordsOf(row: BlockRow): readonly BlockRecord[] {
+  /** Returns the records of a block; undefined if it is damaged in part. */
+  #recordsOf(row: BlockRow): StoredRecords | undefined {
     const { id, records: length, from, to, rules, directory } = row;
     try {
       const view = openBlock(row, directory, (index) => this.#database.rows.chunk(id, index));
       const block = view.read(Array.from({ length }, (_, index) => index));
-      const { records } = readRecords(block, rulesOf(rules));
-      const isWhole = records[0]?.sequence === from && records.at(-1)?.sequence === to;
-      return isWhole && records.length === length ? records : [];
+      const records = new StoredRecords(block, rulesOf(rules));
+      const isWhole =
+        records.length === length &&
+        records.sequence(0) === from &&
+        records.sequence(length - 1) === to;
+      return isWhole ? records : undefined;
     } catch {
-      return [];
+      return undefined;
     }
   }
 }
 
 function nothing(): Record<EnvelopeType, Pending> {
-  const empty = { bytes: 0, rules: undefined, capacity: BLOCK_RECORDS_MAX };
-  return { system_log: { ...empty, records: [] }, audit_log: { ...empty, records: [] } };
+  const empty = { records: 0, bytes: 0, rules: undefined, capacity: BLOCK_RECORDS_MAX };
+  return { system_log: { ...empty, commits: [] }, audit_log: { ...empty, commits: [] } };
 }
 
-/** Divides the records of a large commit into blocks. */
-function parts(records: readonly BlockRecord[]): BlockRecord[][] {
-  const blocks: BlockRecord[][] = [];
-  let bytes = Infinity;
-  for (const record of records) {
-    const block = blocks.at(-1);
-    if (block === undefined || block.length === BLOCK_RECORDS_MAX || bytes >= BLOCK_BYTES_MAX) {
-      blocks.push([record]);
-      bytes = 0;
-    } else block.push(record);
-    bytes += bytesOf(record);
+/** Encodes records: as one block, unless they are of a commit that is larger. */
+function encodeBlocks(type: EnvelopeType, rules: string, pieces: readonly Piece[]): EncodedBlock[] {
+  const bytes = pieces.reduce((sum, { records }) => sum + records.bytes.length, 0);
+  const newEncoder = (): BlockEncoder =>
+    new BlockEncoder(type, rules, Math.min(bytes, BLOCK_BYTES_MAX));
+  const blocks: EncodedBlock[] = [];
+  let encoder: BlockEncoder | undefined;
+  for (const { records, first } of pieces) {
+    for (let next = first; next < records.length;) {
+      encoder ??= newEncoder();
+      next = encoder.add(records, next);
+      if (!encoder.isFull) continue;
+      blocks.push(encoder.finish());
+      encoder = undefined;
+    }
   }
+  if (encoder !== undefined) blocks.push(encoder.finish());
   return blocks;
 }
 
-function encodeBlock(
-  type: EnvelopeType,
-  rules: string,
-  records: readonly BlockRecord[],
-): EncodedBlock {
-  const encoder = new BlockEncoder(type, rules);
-  for (const record of records) encoder.add(record);
-  return encoder.finish();
+/** Records of a commit, or of a block, from the one with the index `first` on. */
+interface Piece {
+  readonly records: StoredRecords;
+  readonly first: number;
 }
 
-function bytesOf({ otlp, envelope }: BlockRecord): number {
-  return otlp.record.length + (envelope?.length ?? 0);
+function lengthOf(piece: Piece | undefined): number {
+  return piece === undefined ? 0 : piece.records.length - piece.first;
 }
 
 /** Records of one type of a commit, and the rules that make the envelopes that they do not have. */
 interface Commit {
   readonly type: EnvelopeType;
   readonly rules: string | undefined;
-  readonly records: readonly BlockRecord[];
+  /** Undefined if they cannot be read. */
+  readonly piece: Piece | undefined;
 }

@@ -7,7 +7,6 @@ import { decodeBlocks } from "../../src/batch/block.ts";
 import type { RecordBatch } from "../../src/batch/record-batch.ts";
 import { BlockEncoder } from "../../src/blocks/block-encoder.ts";
 import { DamagedChunkError } from "../../src/blocks/block-view.ts";
-import type { BlockRecord } from "../../src/batch/stored-records.ts";
 import type { EncodedBlock } from "../../src/blocks/encoded-block.ts";
 import { openBlock, type MergedBlock } from "../../src/blocks/merged-block.ts";
 import { envelopeRules, rulesText } from "../../src/envelope/rules.ts";
@@ -15,6 +14,7 @@ import { buildRequest } from "../../src/otlp/encode.ts";
 import { encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
 import type { EnvelopeType } from "../../src/wire/envelope.ts";
 import { RecordGenerator } from "../bench/search/generator.ts";
+import { asBlockRecords, type BlockRecord } from "./block-records.ts";
 import { alikeRequest, jsonRequest, reordered, toProtobuf } from "../encode/generated-request.ts";
 
 const RULES = rulesText(envelopeRules());
@@ -62,7 +62,7 @@ function expectedOf(batch: RecordBatch, index: number, sequence: number): Expect
 
 function encode(type: EnvelopeType, records: readonly BlockRecord[]): EncodedBlock {
   const encoder = new BlockEncoder(type, RULES);
-  for (const record of records) encoder.add(record);
+  encoder.add(asBlockRecords(records));
   return encoder.finish();
 }
 

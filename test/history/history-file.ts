@@ -8,6 +8,7 @@ import { envelopeRules, rulesText } from "../../src/envelope/rules.ts";
 import type { HistoryDatabase } from "../../src/history/database.ts";
 import { encodeOtlpProtobuf } from "../../src/otlp/request-encoder.ts";
 import { ENVELOPE_TYPES, type EnvelopeType } from "../../src/wire/envelope.ts";
+import { asBlockRecords } from "../blocks/block-records.ts";
 import { RecordGenerator } from "../bench/search/generator.ts";
 
 const RULES = rulesText(envelopeRules());
@@ -49,10 +50,10 @@ export function encodeRecords(
   records: readonly StoredRecord[],
 ): { readonly type: EnvelopeType; readonly block: EncodedBlock } {
   const encoder = new BlockEncoder(type, RULES);
-  for (const { batch, index, sequence, timeMicros } of records) {
-    const isAudit = type === "audit_log";
+  const isAudit = type === "audit_log";
+  const list = records.map(({ batch, index, sequence, timeMicros }) => {
     const isKept = isAudit || batch.rules(index) === undefined;
-    encoder.add({
+    return {
       sequence,
       appendedAtMs: Math.floor(timeMicros / 1000),
       rank: batch.rank(index),
@@ -61,8 +62,9 @@ export function encodeRecords(
       timeMicros,
       envelope: isKept ? Buffer.from(batch.bytes(index)) : undefined,
       hash: isAudit ? sequence.toString(16).padStart(64, "0") : undefined,
-    });
-  }
+    };
+  });
+  encoder.add(asBlockRecords(list));
   return { type, block: encoder.finish() };
 }
 

@@ -9,7 +9,7 @@ import { recordOf } from "tailgate/testing";
 import type { RecordBatch } from "../harness/records.ts";
 import { BatchBuilder } from "../../src/batch/batch-builder.ts";
 import { encodeBlocks, type StoredBlock } from "../../src/batch/block.ts";
-import { readRecords } from "../../src/batch/stored-records.ts";
+import { StoredRecords } from "../../src/batch/stored-records.ts";
 import { envelopeRules, renderFrames, type EnvelopeRules } from "../../src/envelope/rules.ts";
 import { buildRequest } from "../../src/otlp/encode.ts";
 import { textFrameAt } from "../../src/plugin/text-frame.ts";
@@ -29,6 +29,7 @@ import {
   toProtobuf,
   type JsonRequest,
 } from "../encode/generated-request.ts";
+import { listOf } from "../blocks/block-records.ts";
 import { JournalDirectory, pagesOf } from "./journal-directory.ts";
 
 const NAMES = ["a", "b", "é", "label", "host.name", "exception.message"];
@@ -72,8 +73,10 @@ function stored(file: string): Seen[] {
 }
 
 function storedRecords(block: StoredBlock): Seen[] {
-  const { rules, records } = readRecords(block, envelopeRules(NAMES));
-  return records.map(({ sequence, appendedAtMs, envelope, logger, hash = "", otlp, ...one }) => {
+  const records = new StoredRecords(block, envelopeRules(NAMES));
+  const { rules } = records;
+  const list = listOf(records, records.type === "audit_log");
+  return list.map(({ sequence, appendedAtMs, envelope, logger, hash = "", otlp, ...one }) => {
     const request = buildRequest(1, () => otlp);
     const text = Buffer.from(envelope ?? envelopeOf(request, rules)).toString();
     const { timestamp, level } = (JSON.parse(text) as Envelope).data;
@@ -214,7 +217,7 @@ it("needs no envelope in another form if the rules make it, however it came", ()
   expect(Buffer.from(block!.bytes).includes('"message":"as an object"')).toBe(true);
   const bytes = Uint8Array.from(block!.bytes);
   const row = { firstSequence: 1, appendedAtMs: 0, bytes };
-  const [record] = readRecords(row, envelopeRules()).records;
+  const [record] = listOf(new StoredRecords(row, envelopeRules()), false);
   expect(record).toMatchObject({ envelope: undefined, timeMicros: 1_760_347_644_339_163 });
 });
 

@@ -16,6 +16,7 @@ import { COLUMN_PARTS, decodeDirectory, PARTS, type BlockLayout } from "./column
 import { PageBuilder, valuesAt } from "./columns/page-builder.ts";
 import { ShapeIndex } from "./columns/shape-index.ts";
 import { decodeEnvelopeTimes, decodeTimes } from "./columns/times.ts";
+import { EnvelopeRenderer } from "./envelopes/renderer.ts";
 import {
   decodeCodes,
   decodeValues,
@@ -166,6 +167,7 @@ export class MergedBlock implements BlockView {
         {
           type: this.type,
           rules: this.#rules,
+          renderer: this.#renderer,
           sequences: this.sequences,
           ranks: this.ranks,
           loggers: this.loggers,
@@ -188,6 +190,17 @@ export class MergedBlock implements BlockView {
       appendedTimes,
       bytes: page,
     };
+  }
+
+  get #renderer(): EnvelopeRenderer {
+    return this.#once("renderer", () => {
+      const { times, ranks, loggers, resources, scopes } = this;
+      const columns = this.#values;
+      const parts = { times, ranks, loggers, resources, scopes, columns };
+      const { loggers: loggerNames } = this.directory;
+      const source = { ...parts, loggerNames, shapes: this.#shapes };
+      return new EnvelopeRenderer(source, this.#layoutOnce.ops, this.#rules);
+    });
   }
 
   /** Returns the values that records need; throws with the records that need those which cannot be read. */

@@ -7,6 +7,7 @@ import { REQUEST, RESOURCE_LOGS, SCOPE_LOGS } from "../../otlp/schema.ts";
 import { frameHeaderBytes, writeFrameHeader } from "../../plugin/text-frame.ts";
 import type { EnvelopeType } from "../../wire/envelope.ts";
 import type { BlockView } from "../block-view.ts";
+import { PLAIN, type EnvelopeRenderer } from "../envelopes/renderer.ts";
 import type { Op } from "./ops.ts";
 import { RecordWriter } from "./record-writer.ts";
 import type { ShapeIndex } from "./shape-index.ts";
@@ -21,6 +22,7 @@ export interface PageSource extends Pick<
 > {
   readonly type: EnvelopeType;
   readonly rules: EnvelopeRules;
+  readonly renderer: EnvelopeRenderer;
   readonly loggerNames: readonly string[];
   readonly shapes: ShapeIndex;
   readonly columns: readonly (DecodedValues | undefined)[];
@@ -28,6 +30,12 @@ export interface PageSource extends Pick<
   readonly exceptions: readonly Uint8Array[];
   readonly envelopes: readonly Uint8Array[];
   readonly hashes: Buffer | undefined;
+}
+
+/** Envelopes, each after its frame header, and their sizes. */
+interface Frames {
+  readonly bytes: Uint8Array;
+  readonly sizes: Int32Array;
 }
 
 /** The records of a scope, in the writer's bytes. */
@@ -46,9 +54,9 @@ export class PageBuilder {
 
   /** Returns the block of these records. */
   build(source: PageSource, indexes: ArrayLike<number>): Uint8Array<ArrayBuffer> {
-    const { type, rules, sequences, ranks, loggers, loggerNames } = source;
+    const { type, sequences, ranks, loggers, loggerNames } = source;
     const { request, positions } = this.#request(source, indexes);
-    const { bytes: frames, sizes } = framesOf(source, indexes, request, positions, rules);
+    const { bytes: frames, sizes } = framesOf(source, indexes, request, positions);
     return completeBlock({
       type,
       firstSequence: sequences[indexes[0]!]!,
@@ -175,52 +183,55 @@ function fieldBytes(size: number): number {
 
 /** Returns the frames of the records' envelopes, in their order, and the sizes of the envelopes. */
 function framesOf(
-  { shapes, envelopes }: PageSource,
+  { shapes, envelopes, rules, renderer }: PageSource,
   indexes: ArrayLike<number>,
   request: Buffer,
   positions: Int32Array,
-  rules: EnvelopeRules,
-): { bytes: Buffer; sizes: Int32Array } {
+): Frames {
+  const rendered = renderer.render(indexes);
   const kept: (Uint8Array | undefined)[] = [];
-  const rendered: number[] = [];
+  const plain: number[] = [];
   for (let item = 0; item < indexes.length; item++) {
+    if (rendered.sizes[item] !== PLAIN) continue;
     const index = indexes[item]!;
     const envelope = shapes.of[index]! < 0 ? envelopes[shapes.rank[index]!]! : undefined;
     if (envelope !== undefined && envelope.length > 0) kept[item] = envelope;
-    else rendered.push(positions[item]!);
+    else plain.push(positions[item]!);
   }
-  const made =
-    rendered.length === 0
-      ? { bytes: Buffer.alloc(0), sizes: new Int32Array() }
-      : renderFrames(request, rendered, rules);
-  return rendered.length === indexes.length ? made : merged(kept, indexes.length, made);
+  if (kept.length === 0 && plain.length === 0) return rendered;
+  const made = plain.length === 0 ? undefined : renderFrames(request, plain, rules);
+  return joined(rendered, kept, made);
 }
 
-function merged(
+/** Puts frames in the order of the records, those that were rendered, those of kept envelopes, and all others. */
+function joined(
+  rendered: Frames,
   kept: readonly (Uint8Array | undefined)[],
-  length: number,
-  made: { bytes: Buffer; sizes: Int32Array },
-): { bytes: Buffer; sizes: Int32Array } {
-  const sizes = new Int32Array(length);
+  made: Frames | undefined,
+): Frames {
+  const sizes = new Int32Array(rendered.sizes);
   let next = 0;
   let total = 0;
-  for (let item = 0; item < length; item++) {
-    const size = kept[item]?.length ?? made.sizes[next++]!;
-    sizes[item] = size;
-    total += frameHeaderBytes(size) + size;
+  for (let item = 0; item < sizes.length; item++) {
+    if (sizes[item] === PLAIN) sizes[item] = kept[item]?.length ?? made!.sizes[next++]!;
+    total += frameHeaderBytes(sizes[item]!) + sizes[item]!;
   }
   const bytes = Buffer.allocUnsafeSlow(total);
   let position = 0;
-  let from = 0;
-  for (let item = 0; item < length; item++) {
+  const take = (frames: Uint8Array, from: number, size: number): number => {
+    const end = from + frameHeaderBytes(size) + size;
+    bytes.set(frames.subarray(from, end), position);
+    position += end - from;
+    return end;
+  };
+  let renderedAt = 0;
+  let madeAt = 0;
+  for (let item = 0; item < sizes.length; item++) {
     const size = sizes[item]!;
     const envelope = kept[item];
-    if (envelope === undefined) {
-      const end = from + frameHeaderBytes(size) + size;
-      made.bytes.copy(bytes, position, from, end);
-      position += end - from;
-      from = end;
-    } else {
+    if (rendered.sizes[item] !== PLAIN) renderedAt = take(rendered.bytes, renderedAt, size);
+    else if (envelope === undefined) madeAt = take(made!.bytes, madeAt, size);
+    else {
       position = writeFrameHeader(bytes, position, size);
       bytes.set(envelope, position);
       position += size;

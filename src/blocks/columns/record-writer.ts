@@ -1,4 +1,6 @@
 import { putVarint, varintBytes } from "../../otlp/protobuf.ts";
+import { WORD_BYTES } from "../../envelope/attributes.ts";
+import { Fragments, putWords } from "./fragments.ts";
 import { KEY_TAG, VALUE_TAG, VALUE_TAGS, type Op, type OpKind } from "./ops.ts";
 import { copy, type DecodedValues } from "./values.ts";
 
@@ -17,14 +19,17 @@ interface PreparedOp {
   readonly valueTag: number;
   readonly hasLength: boolean;
   readonly isEmpty: boolean;
+  /** The fields with the distinct values of the column. */
+  fragments: Fragments | undefined;
 }
 
 /** An upper bound for tags and lengths of an operation, beside its key and its value. */
 const OP_BYTES = 40;
 
-/** Writes records again from their shapes and values. */
+/** Writes records of one block again from their shapes and values. */
 export class RecordWriter {
   bytes = Buffer.allocUnsafeSlow(1 << 16);
+  #view = viewOf(this.bytes);
   length = 0;
   readonly #ops: readonly PreparedOp[];
   /** The starts of the open messages, of which each has one byte for its length. */
@@ -53,8 +58,29 @@ export class RecordWriter {
     }
   }
 
-  #value(op: PreparedOp, { data, offsets, codes, separator }: DecodedValues, item: number): void {
-    const value = codes === undefined ? item : codes[item]!;
+  #value(op: PreparedOp, values: DecodedValues, item: number): void {
+    const { codes, distinct } = values;
+    if (codes === undefined) return this.#field(op, values, item);
+    op.fragments ??= new Fragments(distinct, (value) => this.#fragment(op, values, value));
+    const { fragments } = op;
+    const value = codes[item]!;
+    const start = fragments.startOf(value);
+    const bytes = fragments.lengths[value]!;
+    this.reserve(bytes + WORD_BYTES);
+    putWords(this.#view, this.length, fragments.words, start, bytes);
+    this.length += bytes;
+  }
+
+  /** Returns a field, which is then not written. */
+  #fragment(op: PreparedOp, values: DecodedValues, value: number): Uint8Array {
+    const start = this.length;
+    this.#field(op, values, value);
+    const fragment = this.bytes.subarray(start, this.length);
+    this.length = start;
+    return fragment;
+  }
+
+  #field(op: PreparedOp, { data, offsets, separator }: DecodedValues, value: number): void {
     const start = offsets[value]!;
     const end = offsets[value + 1]! - separator;
     const size = end - start;
@@ -118,7 +144,12 @@ export class RecordWriter {
     const larger = Buffer.allocUnsafeSlow(2 * needed);
     this.bytes.copy(larger, 0, 0, this.length);
     this.bytes = larger;
+    this.#view = viewOf(larger);
   }
+}
+
+function viewOf({ buffer, byteOffset, byteLength }: Buffer): DataView {
+  return new DataView(buffer, byteOffset, byteLength);
 }
 
 function prepare({ tag, key, kind, column }: Op): PreparedOp {
@@ -130,6 +161,7 @@ function prepare({ tag, key, kind, column }: Op): PreparedOp {
     valueTag: VALUE_TAGS[kind] ?? -1,
     hasLength: LENGTH_KINDS.has(kind),
     isEmpty: EMPTY_KINDS.has(kind),
+    fragments: undefined,
   };
 }
 

@@ -6,14 +6,18 @@ import type { BlockDirectory } from "../../src/blocks/block-view.ts";
 import { exactFilter } from "../../src/blocks/search/exact.ts";
 import type { JsonValue, LevelRank } from "../../src/wire/envelope.ts";
 import { CountedField } from "../../src/filter/counted-field.ts";
-import type { FilterNode } from "../../src/wire/query/ast.ts";
+import type { FilterNode, ValueTest } from "../../src/wire/query/ast.ts";
 import { fold } from "../../src/wire/query/fold.ts";
 import { parseQuery } from "../../src/wire/query/parse.ts";
-import { alikeRequest, jsonRequest } from "../encode/generated-request.ts";
+import { alikeRequest, jsonRequest, type JsonRequest } from "../encode/generated-request.ts";
+import { markedRequest } from "./marked-request.ts";
 import { memoryView, type MemoryView } from "./memory-view.ts";
 
 /** More of them find more: `SEARCH_RUNS=5000`. */
 const RUNS = Number(process.env["SEARCH_RUNS"] ?? 60);
+
+/** Of blocks that are searched for each of their values. */
+const MARKED_RUNS = Math.ceil(RUNS / 5);
 
 const BLOCK = 7;
 
@@ -147,16 +151,79 @@ function escaped(text: string): string {
   return text.replaceAll(/[\\^$.|?*+()[\]{}]/g, "\\$&");
 }
 
-const block = fc
-  .record({
-    request: fc.oneof(jsonRequest, alikeRequest),
-    type: fc.constantFrom("system_log" as const, "audit_log" as const),
-    resourceMembers: fc.subarray(["service.name", "a", "b"]),
-    hasCodes: fc.boolean(),
-  })
-  .map(({ request, hasCodes, ...options }) =>
-    memoryView(request, { ...options, hasCodes: () => hasCodes }),
+function blockOf(request: fc.Arbitrary<JsonRequest>): fc.Arbitrary<MemoryView | undefined> {
+  return fc
+    .record({
+      request,
+      type: fc.constantFrom("system_log" as const, "audit_log" as const),
+      resourceMembers: fc.subarray(["service.name", "a", "b"]),
+      hasCodes: fc.boolean(),
+    })
+    .map(({ request: given, hasCodes, ...options }) =>
+      memoryView(given, { ...options, hasCodes: () => hasCodes }),
+    );
+}
+
+const block = blockOf(fc.oneof(jsonRequest, alikeRequest));
+const markedBlock = blockOf(markedRequest).filter((view) => view !== undefined);
+
+/** A value of an envelope: a leaf, or an object with its JSON. */
+interface MarkedValue extends Leaf {
+  readonly isObject: boolean;
+}
+
+function markedValuesOf(value: JsonValue, name = ""): MarkedValue[] {
+  if (typeof value !== "object" || value === null) {
+    return [{ name, text: String(value), isObject: false }];
+  }
+  const isList = Array.isArray(value);
+  const inner = Object.entries(value).flatMap(([key, member]: [string, JsonValue]) =>
+    markedValuesOf(member, isList ? name : name === "" ? key : `${name}.${key}`),
   );
+  if (isList || name === "") return inner;
+  return [{ name, text: JSON.stringify(value), isObject: true }, ...inner];
+}
+
+/** The names by which a value is found. */
+function namesOf(name: string): string[] {
+  return ["", "metadata.", "metadata.details."]
+    .filter((prefix) => name.startsWith(prefix))
+    .map((prefix) => name.slice(prefix.length));
+}
+
+/** Filters of all kinds that the record with this value matches. */
+function nodesFor({ name, text, isObject }: MarkedValue): FilterNode[] {
+  const folded = fold(text);
+  const middle = folded.length >> 1;
+  const inner = folded.slice(1, -1);
+  const number = Number(text);
+  const texts = isObject
+    ? []
+    : [folded, fold(text.toUpperCase()), inner, folded.slice(middle), folded.slice(0, middle)];
+  const tests: ValueTest[] = [
+    { kind: "exists" },
+    { kind: "equals", text: folded },
+    { kind: "exact", text },
+    { kind: "wildcard", parts: [folded.slice(0, middle), ""] },
+    { kind: "wildcard", parts: ["", folded.slice(middle)] },
+    { kind: "wildcard", parts: [folded.slice(0, 1), inner, ""] },
+    { kind: "regex", source: escaped(text.slice(0, 60)) },
+    { kind: "textRange", min: { value: text, isInclusive: true } },
+    ...(Number.isNaN(number) ? [] : [{ kind: "range" as const, min: inclusive(number) }]),
+    ...(Number.isNaN(number) ? [] : [{ kind: "range" as const, max: inclusive(number) }]),
+  ];
+  return [
+    ...texts.map((one): FilterNode => ({ kind: "text", pattern: { kind: "literal", text: one } })),
+    ...(isObject ? [] : [wildcard(folded.slice(0, middle), folded.slice(middle + 1))]),
+    ...namesOf(name).flatMap((one) =>
+      tests.map((test): FilterNode => ({ kind: "field", name: one, test })),
+    ),
+  ];
+}
+
+function inclusive(value: number): { value: number; isInclusive: boolean } {
+  return { value, isInclusive: true };
+}
 
 function matchesOf(view: MemoryView, node: FilterNode): number[] {
   const isMatch = exactFilter(node);
@@ -211,6 +278,50 @@ describe("BlockPlan", () => {
         }
       }),
       { numRuns: RUNS },
+    );
+  });
+
+  it("leaves out no block for any value of any type that only one record has", () => {
+    let matched = 0;
+    fc.assert(
+      fc.property(markedBlock, (view) => {
+        const { directory, filter } = indexed(view);
+        for (let index = 0; index < view.length; index++) {
+          const batch = view.batch(index);
+          const values = markedValuesOf(batch.envelope(0).data as unknown as JsonValue);
+          for (const node of values.flatMap(nodesFor)) {
+            if (!exactFilter(node)(batch, 0)) continue;
+            matched++;
+            const plan = planBlocks([node]);
+            const found = plan.candidates([BLOCK], readerOf(filter));
+            expect([node, found]).toEqual([node, [BLOCK]]);
+            expect([node, plan.decide(view.type, directory)]).not.toEqual([node, "none"]);
+          }
+        }
+      }),
+      // A smaller seed is no simpler.
+      { numRuns: MARKED_RUNS, endOnFailure: true },
+    );
+    expect(matched).toBeGreaterThan(100 * MARKED_RUNS);
+  });
+
+  it("leaves out a block for a value that none of its records has", () => {
+    fc.assert(
+      fc.property(markedBlock, markedBlock, (view, other) => {
+        const { filter } = indexed(view);
+        const { leaves } = indexed(other);
+        const absent = leaves.filter(({ text }) => {
+          const node: FilterNode = { kind: "text", pattern: { kind: "literal", text: fold(text) } };
+          return /[a-z]{12}|^[a-f0-9]{16}/i.test(text) && matchesOf(view, node).length === 0;
+        });
+        const left = absent.filter(({ text }) => {
+          const node: FilterNode = { kind: "text", pattern: { kind: "literal", text: fold(text) } };
+          return planBlocks([node]).candidates([BLOCK], readerOf(filter)).length > 0;
+        });
+        expect(left.length).toBeLessThanOrEqual(absent.length / 4);
+      }),
+      // A smaller seed is no simpler.
+      { numRuns: MARKED_RUNS, endOnFailure: true },
     );
   });
 

@@ -15,7 +15,7 @@ interface PlacedValue {
   readonly path: readonly string[];
   readonly kind: ColumnInfo["kind"];
   readonly isListed: boolean;
-  readonly value: string | number | Buffer | undefined;
+  readonly value: string | number | bigint | Buffer | undefined;
 }
 
 interface AnyValue {
@@ -47,7 +47,7 @@ class Uncommon extends Error {}
 export interface ViewOptions {
   readonly type?: EnvelopeType;
   readonly resourceMembers?: readonly string[];
-  /** Whether texts are stored once, with codes. */
+  /** Whether texts are stored once, with codes; then integers that are no safe numbers are known, too. */
   readonly hasCodes?: (column: number) => boolean;
   readonly hasUnusualFolding?: boolean;
 }
@@ -128,7 +128,7 @@ function place(
     values.push({ place: where, path, kind, isListed, value: scalar });
   };
   if (value.stringValue !== undefined) add("text", value.stringValue);
-  else if (value.intValue !== undefined) add("int", Number(value.intValue));
+  else if (value.intValue !== undefined) add("int", BigInt(value.intValue));
   else if (value.doubleValue !== undefined) add("double", Number(value.doubleValue));
   else if (value.boolValue !== undefined) add("bool", Number(value.boolValue));
   else if (value.bytesValue !== undefined) add("bytes", Buffer.from(value.bytesValue, "base64"));
@@ -274,13 +274,18 @@ function columnOf(
   // -0 and 0 are distinct in OTLP, but not in a Map.
   const distinctKeys = hasCodes ? [...new Set(keys)] : keys;
   const distinct = hasCodes ? distinctKeys.map((key) => all[keys.indexOf(key)]) : all;
-  const numbers = distinct.filter((value) => typeof value === "number");
+  const integers = distinct.filter((value) => typeof value === "bigint");
+  const numbers = distinct
+    .filter((value) => typeof value === "number")
+    .concat(integers.map(Number));
+  const isExact = numbers.every((number) => Number.isSafeInteger(number));
   return {
     info: { ...info, length: all.length },
     records: Uint16Array.from(records),
     codes: hasCodes ? Uint16Array.from(keys, (key) => distinctKeys.indexOf(key)) : undefined,
     distinct: distinct.length,
-    isExact: info.kind !== "int" || numbers.every((number) => Number.isSafeInteger(number)),
+    isExact: info.kind !== "int" || isExact,
+    ...(integers.length > 0 && !isExact && hasCodes && { integers: BigInt64Array.from(integers) }),
     ...(info.kind === "text" && {
       text: Buffer.concat(distinct.map((text) => Buffer.concat([Buffer.from(String(text)), END]))),
     }),

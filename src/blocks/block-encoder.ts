@@ -210,23 +210,18 @@ export class BlockEncoder {
     times: Float64Array,
     { shapes, lengths }: ShapeIndex,
   ): readonly number[] {
-    const bytes = this.#bytes;
+    const { buffer, byteOffset } = this.#bytes;
     const { starts, ends } = this.#splitter;
+    const places = { bytes: new DataView(buffer, byteOffset, this.#bytesLength), starts, ends };
     const builders = this.#splitter.columns.map((head, column) =>
       head.kind === "time"
         ? new TimesBuilder(lengths[column]!)
         : new ValuesBuilder(lengths[column]!, delimitingOf(head)),
     );
-    const firstValues = this.#firstValues;
     // Records of a shape are near in time, and so in memory.
     for (const { columns, records } of shapes) {
-      for (let slot = 0; slot < columns.length; slot++) {
-        const builder = builders[columns[slot]!]!;
-        for (let item = 0; item < records.length; item++) {
-          const value = firstValues[records[item]!]! + slot;
-          if (builder instanceof ValuesBuilder) builder.add(bytes, starts[value]!, ends[value]!);
-          else builder.add(bytes, starts[value]!, times[records[item]!]!);
-        }
+      for (const [slot, column] of columns.entries()) {
+        builders[column]!.addAll(places, records, this.#firstValues, slot, times);
       }
     }
     return builders.map((builder, column) => {

@@ -28,6 +28,9 @@ const KEY_BYTES_MAX = 255;
 const NESTING_MAX = 12;
 
 const VARINT_BYTES_MAX = 10;
+const WORD_BYTES = 4;
+/** The bits of a word of which none is set in ASCII. */
+const NOT_ASCII = 0x80808080 | 0;
 const LENGTH_BYTES_MAX = 4;
 
 /** A record that begins with the operations from the root to here. */
@@ -37,6 +40,8 @@ class Node {
   readonly tag: number;
   readonly kind: OpKind;
   readonly key: Buffer | undefined;
+  /** The key but its last bytes, four bytes a word. */
+  readonly keyWords: Int32Array;
   /** The list, map or record that the next operation is in, and the one around it. */
   readonly inside: Container;
   readonly depth: number;
@@ -58,6 +63,7 @@ class Node {
     this.tag = tag;
     this.kind = kind;
     this.key = key;
+    this.keyWords = wordsOf(key);
     this.inside = inside;
     this.depth = parent === undefined ? 0 : parent.depth + 1;
     this.isRepeated = parent !== undefined && (parent.isRepeated || this.#isRepetition(parent));
@@ -75,6 +81,11 @@ class Node {
     }
     return false;
   }
+}
+
+function wordsOf(key: Buffer | undefined): Int32Array {
+  const length = Math.floor((key?.length ?? 0) / WORD_BYTES);
+  return Int32Array.from({ length }, (_, index) => key!.readInt32LE(WORD_BYTES * index));
 }
 
 interface Container {
@@ -115,13 +126,17 @@ export class Splitter {
   #nodes = 0;
   #node = this.#root;
   #bytes: Buffer = Buffer.alloc(0);
+  #view: DataView = new DataView(new ArrayBuffer(0));
   /** The start of the message of which {@link #message} has read the length. */
   #start = 0;
 
   /** Returns the shape of a record and adds its values; returns -1 and adds none if it has no shape. */
   split(bytes: Buffer, start: number, end: number): number {
     const { length } = this;
-    this.#bytes = bytes;
+    if (bytes !== this.#bytes) {
+      this.#bytes = bytes;
+      this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    }
     this.#node = this.#root;
     const shape = this.#record(start, end) ? this.#shapeOf(this.#node) : -1;
     if (shape < 0) this.length = length;
@@ -145,6 +160,8 @@ export class Splitter {
       let next: number;
       switch (tag) {
         case RECORD.attributes:
+          next = this.#expectedAttribute(position, end);
+          if (next >= 0) break;
           next = this.#message(position, end);
           if (next < 0 || !this.#keyValue(tag, this.#start, next)) return false;
           break;
@@ -226,10 +243,59 @@ export class Splitter {
     return -1;
   }
 
-  #isText(start: number, end: number): boolean {
+  /**
+   * Splits an attribute that is short and the one that mostly comes next, as nearly all are. Returns its end; -1 if it is
+   * another one, and has to be read field by field.
+   */
+  #expectedAttribute(position: number, end: number): number {
     const bytes = this.#bytes;
-    for (let at = start; at < end; at++) {
-      if (bytes[at]! >= 0x80) return isUtf8(bytes.subarray(at, end));
+    const [node] = this.#node.next;
+    if (node?.key === undefined || node.tag !== RECORD.attributes) return -1;
+    const next = position + 1 + bytes[position]!;
+    const { key } = node;
+    const keyEnd = position + 3 + key.length;
+    if (next > end || next - position > 0x80 || keyEnd + 3 > next) return -1;
+    if (bytes[position + 1] !== KEY_TAG || bytes[position + 2] !== key.length) return -1;
+    if (bytes[keyEnd] !== VALUE_TAG || keyEnd + 2 + bytes[keyEnd + 1]! !== next) return -1;
+    if (!this.#isKey(node, keyEnd - key.length)) return -1;
+    let start = keyEnd + 3;
+    switch (node.kind) {
+      case "text":
+        if (bytes[start - 1] !== VALUE_TAGS.text || ++start + bytes[start - 1]! !== next) return -1;
+        if (!this.#isText(start, next)) return -1;
+        break;
+      case "int":
+        if (bytes[start - 1] !== VALUE_TAGS.int || this.#varint(start, next) !== next) return -1;
+        break;
+      case "double":
+        if (bytes[start - 1] !== VALUE_TAGS.double || start + 8 !== next) return -1;
+        break;
+      default:
+        return -1;
+    }
+    this.#node = node;
+    this.#push(start, next);
+    return next;
+  }
+
+  #isKey({ key, keyWords }: Node, start: number): boolean {
+    const view = this.#view;
+    let at = start;
+    for (let index = 0; index < keyWords.length; index++, at += WORD_BYTES) {
+      if (view.getInt32(at, true) !== keyWords[index]) return false;
+    }
+    for (let index = WORD_BYTES * keyWords.length; index < key!.length; index++) {
+      if (this.#bytes[at++] !== key![index]) return false;
+    }
+    return true;
+  }
+
+  #isText(start: number, end: number): boolean {
+    const view = this.#view;
+    let at = start;
+    while (at + WORD_BYTES <= end && (view.getInt32(at, true) & NOT_ASCII) === 0) at += WORD_BYTES;
+    for (; at < end; at++) {
+      if (this.#bytes[at]! >= 0x80) return isUtf8(this.#bytes.subarray(at, end));
     }
     return true;
   }
@@ -318,13 +384,17 @@ export class Splitter {
     end: number,
   ): boolean {
     if (!this.#step(tag, keyStart, keyEnd, kind)) return false;
+    this.#push(start, end);
+    return true;
+  }
+
+  #push(start: number, end: number): void {
     if (this.length === this.starts.length) {
       this.starts = grown(this.starts);
       this.ends = grown(this.ends);
     }
     this.starts[this.length] = start;
     this.ends[this.length++] = end;
-    return true;
   }
 
   /** Goes to the node of the next operation. */

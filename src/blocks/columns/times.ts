@@ -1,7 +1,6 @@
 /** Times of records, as their distances to the times of the envelopes in microseconds, and the nanoseconds that are left. */
 
 import {
-  copy,
   FormatError,
   unpackIntegers,
   toSigned,
@@ -9,6 +8,7 @@ import {
   toUnsigned,
   type DecodedValues,
   type EncodedValues,
+  type ValuePlaces,
 } from "./values.ts";
 
 const WORD = 2 ** 32;
@@ -52,7 +52,7 @@ export class TimesBuilder {
   readonly #distances: Float64Array;
   readonly #nanos: Uint16Array;
   /** All of them as they came. */
-  readonly #bytes: Buffer;
+  readonly #words: Uint32Array<ArrayBuffer>;
   #isNear = true;
   #length = 0;
 
@@ -60,37 +60,44 @@ export class TimesBuilder {
   constructor(length: number) {
     this.#distances = new Float64Array(length);
     this.#nanos = new Uint16Array(length);
-    this.#bytes = Buffer.allocUnsafe(TIME_BYTES * length);
+    this.#words = new Uint32Array(2 * length);
   }
 
-  /** `time`: that of the record's envelope. */
-  add(bytes: Buffer, start: number, time: number): void {
-    const index = this.#length++;
-    copy(bytes, start, start + TIME_BYTES, this.#bytes, TIME_BYTES * index);
-    const low = uint32At(bytes, start);
-    const high = uint32At(bytes, start + 4);
-    const rest = (high % MICRO_NANOS) * WORD + low;
-    const micros = Math.floor(high / MICRO_NANOS) * WORD + Math.floor(rest / MICRO_NANOS);
-    const distance = micros - time;
-    if (micros > MICROS_MAX || !(Math.abs(distance) <= MICROS_MAX)) this.#isNear = false;
-    this.#distances[index] = toUnsigned(distance);
-    this.#nanos[index] = rest % MICRO_NANOS;
+  /** Adds a value of each of these records, as `ValuesBuilder` does. `times`: those of the records' envelopes. */
+  addAll(
+    { bytes, starts }: ValuePlaces,
+    records: Uint16Array,
+    firstValues: Uint32Array,
+    slot: number,
+    times: Float64Array,
+  ): void {
+    for (let item = 0; item < records.length; item++) {
+      const record = records[item]!;
+      const start = starts[firstValues[record]! + slot]!;
+      const low = bytes.getUint32(start, true);
+      const high = bytes.getUint32(start + 4, true);
+      const rest = (high % MICRO_NANOS) * WORD + low;
+      const micros = Math.floor(high / MICRO_NANOS) * WORD + Math.floor(rest / MICRO_NANOS);
+      const distance = micros - times[record]!;
+      if (micros > MICROS_MAX || !(Math.abs(distance) <= MICROS_MAX)) this.#isNear = false;
+      const index = this.#length++;
+      this.#words[2 * index] = low;
+      this.#words[2 * index + 1] = high;
+      this.#distances[index] = toUnsigned(distance);
+      this.#nanos[index] = rest % MICRO_NANOS;
+    }
   }
 
   finish(): EncodedValues {
     if (!this.#isNear) {
-      return { distinct: 0, bytes: Buffer.concat([Buffer.from([AS_BYTES]), this.#bytes]) };
+      const bytes = Buffer.from(this.#words.buffer);
+      return { distinct: 0, bytes: Buffer.concat([Buffer.from([AS_BYTES]), bytes]) };
     }
     const { buffer, byteLength } = this.#nanos;
     const nanos = new Uint8Array(buffer, 0, byteLength);
     const parts = [Buffer.from([AS_DISTANCES]), nanos, packIntegers(this.#distances)];
     return { distinct: 0, bytes: Buffer.concat(parts) };
   }
-}
-
-function uint32At(bytes: Uint8Array, start: number): number {
-  const upper = (bytes[start + 3]! << 24) >>> 0;
-  return upper + ((bytes[start + 2]! << 16) | (bytes[start + 1]! << 8) | bytes[start]!);
 }
 
 /** @throws FormatError */

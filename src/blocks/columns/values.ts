@@ -53,12 +53,19 @@ const DISTINCT_SHARE_MAX = 0.7;
 const CODES_MAX = 1 << 16;
 const FREE = -1;
 
+/** Where the values of records are: the start and the end of each in the bytes of all. */
+export interface ValuePlaces {
+  readonly bytes: DataView;
+  readonly starts: Uint32Array;
+  readonly ends: Uint32Array;
+}
+
 /** Collects the values of a column. */
 export class ValuesBuilder {
   readonly #delimiting: Delimiting;
   readonly #separator: number;
   /** The values that are stored: the distinct ones as long as there are codes. */
-  #data: Buffer;
+  #data = new DataView(new ArrayBuffer(64));
   #dataLength = 0;
   /** Where each stored value ends, with its separator. */
   readonly #ends: Uint32Array;
@@ -73,71 +80,81 @@ export class ValuesBuilder {
   constructor(length: number, delimiting: Delimiting) {
     this.#delimiting = delimiting;
     this.#separator = delimiting === "text" ? 1 : 0;
-    this.#data = Buffer.allocUnsafe(64);
     this.#ends = new Uint32Array(length);
     this.#codes = new Uint16Array(length);
   }
 
-  add(bytes: Uint8Array, start: number, end: number): void {
+  /** Adds a value of each of these records: the one with the number `slot`, counted from the record's first value on. */
+  addAll(
+    { bytes, starts, ends }: ValuePlaces,
+    records: Uint16Array,
+    firstValues: Uint32Array,
+    slot: number,
+  ): void {
     // Null and what is empty have no bytes.
     if (this.#delimiting === 0) return;
-    this.#plainBytes += end - start + this.#separator;
-    if (this.#codes === undefined) this.#store(bytes, start, end);
-    else this.#codes[this.#length] = this.#codeOf(bytes, start, end);
-    this.#length++;
-    const isTooDistinct = this.#stored > DISTINCT_SHARE_MAX * this.#length && this.#length > SAMPLE;
-    if (this.#codes !== undefined && (isTooDistinct || this.#stored >= CODES_MAX)) this.#expand();
+    for (let item = 0; item < records.length; item++) {
+      const value = firstValues[records[item]!]! + slot;
+      this.#add(bytes, starts[value]!, ends[value]!);
+    }
   }
 
-  #codeOf(bytes: Uint8Array, start: number, end: number): number {
-    let slots = this.#slots;
-    let at = hashOf(bytes, start, end) & (slots.length - 1);
+  #add(bytes: DataView, start: number, end: number): void {
+    this.#plainBytes += end - start + this.#separator;
+    const codes = this.#codes;
+    if (codes === undefined) return this.#store(bytes, start, end);
+    codes[this.#length++] = this.#codeOf(bytes, start, end);
+    const isTooDistinct = this.#stored > DISTINCT_SHARE_MAX * this.#length && this.#length > SAMPLE;
+    if (isTooDistinct || this.#stored >= CODES_MAX) this.#expand();
+  }
+
+  #codeOf(bytes: DataView, start: number, end: number): number {
+    const slots = this.#slots;
+    const mask = slots.length - 1;
+    let at = hashOf(bytes, start, end) & mask;
     for (let code = slots[at]!; code !== FREE; code = slots[at]!) {
-      if (this.#isSame(code, bytes, start, end)) return code;
-      at = (at + 1) & (slots.length - 1);
+      const from = this.#startOf(code);
+      const size = this.#ends[code]! - this.#separator - from;
+      if (size === end - start && isSame(this.#data, from, bytes, start, size)) return code;
+      at = (at + 1) & mask;
     }
     const code = this.#stored;
     this.#store(bytes, start, end);
     slots[at] = code;
-    if (2 * this.#stored > slots.length) {
-      slots = new Int32Array(4 * slots.length).fill(FREE);
-      this.#slots = slots;
-      for (let known = 0; known < this.#stored; known++) {
-        const stop = this.#ends[known]! - this.#separator;
-        let slot = hashOf(this.#data, this.#startOf(known), stop) & (slots.length - 1);
-        while (slots[slot] !== FREE) slot = (slot + 1) & (slots.length - 1);
-        slots[slot] = known;
-      }
-    }
+    if (2 * this.#stored > slots.length) this.#growSlots();
     return code;
+  }
+
+  #growSlots(): void {
+    const slots = new Int32Array(4 * this.#slots.length).fill(FREE);
+    const mask = slots.length - 1;
+    for (let code = 0; code < this.#stored; code++) {
+      const end = this.#ends[code]! - this.#separator;
+      let at = hashOf(this.#data, this.#startOf(code), end) & mask;
+      while (slots[at] !== FREE) at = (at + 1) & mask;
+      slots[at] = code;
+    }
+    this.#slots = slots;
   }
 
   #startOf(stored: number): number {
     return stored === 0 ? 0 : this.#ends[stored - 1]!;
   }
 
-  #isSame(stored: number, bytes: Uint8Array, start: number, end: number): boolean {
-    const from = this.#startOf(stored);
+  #store(bytes: DataView, start: number, end: number): void {
     const size = end - start;
-    if (this.#ends[stored]! - this.#separator - from !== size) return false;
-    const data = this.#data;
-    for (let offset = size - 1; offset >= 0; offset--) {
-      if (data[from + offset] !== bytes[start + offset]) return false;
-    }
-    return true;
+    const needed = this.#dataLength + size + this.#separator;
+    if (needed > this.#data.byteLength) this.#reserve(2 * needed);
+    copyBytes(bytes, start, this.#data, this.#dataLength, size);
+    if (this.#separator > 0) this.#data.setUint8(needed - 1, TEXT_END);
+    this.#dataLength = needed;
+    this.#ends[this.#stored++] = needed;
   }
 
-  #store(bytes: Uint8Array, start: number, end: number): void {
-    const needed = this.#dataLength + end - start + this.#separator;
-    if (needed > this.#data.length) {
-      const larger = Buffer.allocUnsafe(2 * needed);
-      this.#data.copy(larger, 0, 0, this.#dataLength);
-      this.#data = larger;
-    }
-    let position = copy(bytes, start, end, this.#data, this.#dataLength);
-    if (this.#separator > 0) this.#data[position++] = TEXT_END;
-    this.#dataLength = position;
-    this.#ends[this.#stored++] = position;
+  #reserve(bytes: number): void {
+    const larger = new Uint8Array(bytes);
+    larger.set(new Uint8Array(this.#data.buffer, 0, this.#dataLength));
+    this.#data = new DataView(larger.buffer);
   }
 
   /** Stores each value by itself from now on. */
@@ -146,7 +163,7 @@ export class ValuesBuilder {
     const data = this.#data;
     const ends = this.#ends.slice(0, this.#stored);
     this.#codes = undefined;
-    this.#data = Buffer.allocUnsafe(2 * this.#plainBytes);
+    this.#data = new DataView(new ArrayBuffer(2 * this.#plainBytes));
     this.#dataLength = 0;
     this.#stored = 0;
     for (let index = 0; index < this.#length; index++) {
@@ -168,13 +185,53 @@ export class ValuesBuilder {
   }
 
   #storedBytes(): Buffer {
-    const data = this.#data.subarray(0, this.#dataLength);
+    const data = Buffer.from(this.#data.buffer, 0, this.#dataLength);
     if (this.#delimiting !== "lengths") return data;
     const lengths = Float64Array.from({ length: this.#stored }, (_, index) => {
       return this.#ends[index]! - this.#startOf(index);
     });
     return Buffer.concat([packIntegers(lengths), data]);
   }
+}
+
+const WORD_BYTES = 4;
+
+/** Copies a range. Most are so short that a call into the engine takes longer than words one by one. */
+function copyBytes(from: DataView, start: number, to: DataView, at: number, size: number): void {
+  let offset = 0;
+  for (; offset + WORD_BYTES <= size; offset += WORD_BYTES) {
+    to.setInt32(at + offset, from.getInt32(start + offset, true), true);
+  }
+  for (; offset < size; offset++) to.setUint8(at + offset, from.getUint8(start + offset));
+}
+
+function isSame(
+  one: DataView,
+  start: number,
+  other: DataView,
+  otherStart: number,
+  size: number,
+): boolean {
+  let offset = 0;
+  for (; offset + WORD_BYTES <= size; offset += WORD_BYTES) {
+    const word = one.getInt32(start + offset, true);
+    if (word !== other.getInt32(otherStart + offset, true)) return false;
+  }
+  for (; offset < size; offset++) {
+    if (one.getUint8(start + offset) !== other.getUint8(otherStart + offset)) return false;
+  }
+  return true;
+}
+
+function hashOf(bytes: DataView, start: number, end: number): number {
+  let hash = (end - start) | 0;
+  let at = start;
+  for (; at + WORD_BYTES <= end; at += WORD_BYTES) {
+    hash = Math.imul(hash ^ bytes.getInt32(at, true), 0x9e3779b1);
+    hash ^= hash >>> 15;
+  }
+  for (; at < end; at++) hash = Math.imul(hash ^ bytes.getUint8(at), 0x01000193);
+  return hash ^ (hash >>> 15);
 }
 
 const LOOP_BYTES_MAX = 24;
@@ -194,14 +251,6 @@ export function copy(
   }
   to.set(from.subarray(start, end), position);
   return position + end - start;
-}
-
-function hashOf(bytes: Uint8Array, start: number, end: number): number {
-  let hash = (end - start) | 0;
-  for (let index = start; index < end; index++) {
-    hash = Math.imul(hash ^ bytes[index]!, 0x01000193);
-  }
-  return hash ^ (hash >>> 15);
 }
 
 /** Returns codes from 0 to `count - 1` in as few bytes each as possible: none if there is only one. */

@@ -27,6 +27,7 @@ const MINUTE_MICROS = 60_000_000;
 export class BlockEncoder {
   readonly #type: EnvelopeType;
   readonly #rules: string;
+  readonly #isPlain: boolean;
   readonly #splitter = new Splitter();
   readonly #loggers = new Names();
   readonly #resources = new DistinctBytes();
@@ -55,10 +56,14 @@ export class BlockEncoder {
   /** The number of records. */
   length = 0;
 
-  /** `bytes`: about how many bytes the added records will come with. */
-  constructor(type: EnvelopeType, rules: string, bytes = 1 << 16) {
+  /**
+   * `bytes`: about how many bytes the added records will come with. `isPlain`: stores all records as they are, without columns
+   * and without an index, which works whatever they contain.
+   */
+  constructor(type: EnvelopeType, rules: string, bytes = 1 << 16, { isPlain = false } = {}) {
     this.#type = type;
     this.#rules = rules;
+    this.#isPlain = isPlain;
     this.#bytes = Buffer.allocUnsafeSlow(bytes);
   }
 
@@ -66,14 +71,14 @@ export class BlockEncoder {
     return this.length >= BLOCK_RECORDS_MAX || this.#recordBytes >= BLOCK_BYTES_MAX;
   }
 
-  /** Adds records from the index `first` on until the block is full, at least one. Returns the index of the next one. */
-  add(records: BlockRecords, first = 0): number {
-    const { bytes, length } = records;
+  /** Adds records from the index `first` up to `end` until the block is full, at least one. Returns the index of the next one. */
+  add(records: BlockRecords, first = 0, end = records.length): number {
+    const { bytes } = records;
     // Mostly all of it belongs to the records of this block.
     const start = bytes.length <= BLOCK_BYTES_MAX ? this.#append(bytes) : undefined;
     let next = first;
     do this.#add(records, next++, start);
-    while (next < length && !this.isFull);
+    while (next < end && !this.isFull);
     return next;
   }
 
@@ -98,7 +103,7 @@ export class BlockEncoder {
     this.#firstValues[index] = this.#splitter.length;
     const isAudit = this.#type === "audit_log";
     const shape =
-      isAudit || envelope !== undefined
+      isAudit || envelope !== undefined || this.#isPlain
         ? -1
         : this.#splitter.split(this.#bytes, start, start + size);
     this.#shapes[index] = shape;
@@ -150,7 +155,9 @@ export class BlockEncoder {
     const header = { type: this.#type, rules: this.#rules };
     const stored = { directory: counts, layout: () => layout };
     const view = new MergedBlock(header, stored, () => ({ part: (part) => parts[part]! }));
-    const { directory, filter } = indexOfBlock(view, counts);
+    const { directory, filter } = this.#isPlain
+      ? { directory: counts, filter: [] }
+      : indexOfBlock(view, counts);
     return {
       length,
       firstSequence: sequences[0]!,

@@ -7,7 +7,7 @@ import { textOf } from "../wire/errors.ts";
 import { HistoryDatabase, isCorrupt, isUnreadable, openHistory } from "./database.ts";
 import { historyPath } from "./files.ts";
 import type { HistoryPage, HistoryQuery } from "./history.ts";
-import { Merge, type FreshPage } from "./merge.ts";
+import { Merge, type FreshPage, type UnindexedRange } from "./merge.ts";
 import { HistoryReader } from "./reader.ts";
 
 /** What a type may keep. */
@@ -39,7 +39,13 @@ export interface HistoryState {
 }
 
 export type MergeReply =
-  | { readonly kind: "state"; readonly state: HistoryState; readonly aside?: string | undefined }
+  | {
+      readonly kind: "state";
+      readonly state: HistoryState;
+      readonly aside?: string | undefined;
+      /** Records that were stored without an index meanwhile, because one could not be made. */
+      readonly unindexed?: readonly UnindexedRange[] | undefined;
+    }
   | { readonly kind: "page"; readonly page: HistoryPage }
   /** `isLost`: the file is gone or cannot be read. */
   | { readonly kind: "failed"; readonly text: string; readonly isLost: boolean };
@@ -87,7 +93,7 @@ class HistoryWriter {
       else if (request.kind === "flush") this.#merge.flush();
       else if (request.kind === "reset") this.#merge.reset();
       else if (request.kind === "trim") this.#trim(request.limits);
-      return { kind: "state", state: this.state };
+      return { kind: "state", state: this.state, unindexed: this.#merge.takeUnindexed() };
     } catch (error) {
       this.#merge.reset();
       return { kind: "failed", text: textOf(error), isLost: isCorrupt(error) };

@@ -1,8 +1,10 @@
 import { StoredRecords } from "../batch/stored-records.ts";
 import { BLOCK_BYTES_MAX, BLOCK_RECORDS_MAX, DamagedChunkError } from "../blocks/block-view.ts";
 import { BlockEncoder } from "../blocks/block-encoder.ts";
+import { decodeDirectory } from "../blocks/columns/layout.ts";
 import { openBlock } from "../blocks/merged-block.ts";
 import type { EncodedBlock } from "../blocks/encoded-block.ts";
+import type { BlockRange } from "./block-range.ts";
 import { envelopeRules, rulesOf, rulesText } from "../envelope/rules.ts";
 import type { Gap } from "../plugin/index.ts";
 import { ENVELOPE_TYPES, type EnvelopeType } from "../wire/envelope.ts";
@@ -25,6 +27,11 @@ export interface FreshPage {
   readonly to: number;
   readonly blocks: readonly FreshBlock[];
   readonly gaps: readonly Gap[];
+}
+
+/** Records of one type that were stored without an index. */
+export interface UnindexedRange extends BlockRange {
+  readonly records: number;
 }
 
 /** A smaller block is rewritten together with later records of its day; rewriting a larger one costs more than it saves. */
@@ -54,6 +61,7 @@ export class Merge {
   /** The day of what is pending. */
   #day = 0;
   #gaps: Gap[] = [];
+  #unindexed: UnindexedRange[] = [];
   /** The sequence up to which records were given. */
   #position: number;
 
@@ -67,6 +75,11 @@ export class Merge {
     this.#pending = nothing();
     this.#gaps = [];
     this.#position = this.#database.rows.merged;
+  }
+
+  /** Returns the ranges of the records that were stored without an index since the last call, because one could not be made. */
+  takeUnindexed(): readonly UnindexedRange[] {
+    return this.#unindexed.splice(0);
   }
 
   /** Adds what comes after all that was added before, and stores blocks that are complete. */
@@ -101,7 +114,7 @@ export class Merge {
       let first = 0;
       while (first < records.length && records.sequence(first) <= merged) first++;
       const rules = records.needsRules ? rulesText(records.rules) : undefined;
-      return { type, rules, piece: { records, first } };
+      return { type, rules, piece: { records, first, end: records.length } };
     } catch {
       const from = Math.max(firstSequence, merged + 1);
       gaps.push({ from, to: lastSequence, type, reason: "damaged" });
@@ -152,7 +165,9 @@ export class Merge {
     try {
       const row = rows.block(place.id);
       const isOfDay = Math.floor(row.appendedMin / DAY_MS) === this.#day;
-      return isOfDay && row.rules === rules && row.records <= SMALL_RECORDS ? row : undefined;
+      const isSmall = isOfDay && row.rules === rules && row.records <= SMALL_RECORDS;
+      // What was stored without an index would prevent that of the others.
+      return isSmall && isIndexed(row) ? row : undefined;
     } catch (error) {
       if (!(error instanceof DamagedChunkError)) throw error;
       return undefined;
@@ -162,13 +177,16 @@ export class Merge {
   /** Stores the pending records, with those of small blocks before them. */
   #store(): void {
     const replaced: number[] = [];
+    const unindexed: UnindexedRange[] = [];
     const blocks = ENVELOPE_TYPES.flatMap((type) => {
       const { rules = DEFAULT } = this.#pending[type];
-      const pieces = this.#withSmallBefore(type, replaced);
-      return encodeBlocks(type, rules, pieces).map((block) => ({ type, block }));
+      const encoded = encodeSafely(type, rules, this.#withSmallBefore(type, replaced));
+      unindexed.push(...encoded.unindexed);
+      return encoded.blocks.map((block) => ({ type, block }));
     });
     const merged = this.#position;
     this.#database.commit({ blocks, replaced, gaps: this.#gaps, merged });
+    this.#unindexed.push(...unindexed);
     this.#database.checkpoint("PASSIVE");
     this.#pending = nothing();
     this.#gaps = [];
@@ -189,7 +207,7 @@ export class Merge {
       length += small.records;
       total += earlier.byteLength;
       if (total > BLOCK_BYTES_MAX) break;
-      pieces.unshift({ records: earlier, first: 0 });
+      pieces.unshift({ records: earlier, first: 0, end: earlier.length });
       replaced.push(small.id);
       before = small.from;
     }
@@ -219,17 +237,123 @@ function nothing(): Record<EnvelopeType, Pending> {
   return { system_log: { ...empty, commits: [] }, audit_log: { ...empty, commits: [] } };
 }
 
+/** Whether a directory tells of fields or of texts. */
+function isIndexed({ directory }: BlockRow): boolean {
+  const { fields, isFiltered } = decodeDirectory(directory).directory;
+  return fields !== undefined || isFiltered;
+}
+
+/** Encoded blocks, and the ranges of those that have no index. */
+interface Encoded {
+  readonly blocks: readonly EncodedBlock[];
+  readonly unindexed: readonly UnindexedRange[];
+}
+
+/**
+ * Encodes records. Those that cannot be encoded get blocks of their own, in which they are stored as they are: otherwise they
+ * would keep all later ones from being merged.
+ */
+function encodeSafely(type: EnvelopeType, rules: string, pieces: readonly Piece[]): Encoded {
+  try {
+    return { blocks: encodeBlocks(type, rules, pieces), unindexed: [] };
+  } catch {
+    const blocks: EncodedBlock[] = [];
+    const unindexed: UnindexedRange[] = [];
+    for (const { part, isSound } of apart(type, rules, pieces)) {
+      const encoded = encodeBlocks(type, rules, part, { isPlain: !isSound });
+      blocks.push(...encoded);
+      if (isSound) continue;
+      for (const { firstSequence: from, lastSequence: to, length: records } of encoded) {
+        unindexed.push({ from, to, records });
+      }
+    }
+    return { blocks, unindexed };
+  }
+}
+
+/** Beyond this many attempts to find out which records cannot be encoded, all others of their part count as such. */
+const ATTEMPTS_MAX = 256;
+
+/** Divides records, by trying, into parts that can be encoded and parts that cannot. */
+function apart(
+  type: EnvelopeType,
+  rules: string,
+  pieces: readonly Piece[],
+): { readonly part: readonly Piece[]; readonly isSound: boolean }[] {
+  let attempts = 0;
+  const canEncode = (part: readonly Piece[]): boolean => {
+    attempts++;
+    try {
+      encodeBlocks(type, rules, part);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  const parts: { part: Piece[]; isSound: boolean }[] = [];
+  const add = (part: readonly Piece[], isSound: boolean): void => {
+    const last = parts.at(-1);
+    if (last?.isSound === isSound) last.part = joined([...last.part, ...part]);
+    else parts.push({ part: [...part], isSound });
+  };
+  const divide = (part: readonly Piece[]): void => {
+    const count = part.reduce((sum, piece) => sum + lengthOf(piece), 0);
+    if (attempts < ATTEMPTS_MAX && canEncode(part)) add(part, true);
+    else if (count === 1 || attempts >= ATTEMPTS_MAX) add(part, false);
+    else {
+      const [before, after] = halves(part, count >> 1);
+      divide(before);
+      divide(after);
+    }
+  };
+  divide(pieces);
+  // Parts that can be encoded one by one are not put together if that fails.
+  return parts.map(({ part, isSound }) => ({ part, isSound: isSound && canEncode(part) }));
+}
+
+/** Returns the first `count` records and the others. */
+function halves(pieces: readonly Piece[], count: number): [Piece[], Piece[]] {
+  const before: Piece[] = [];
+  const after: Piece[] = [];
+  let left = count;
+  for (const piece of pieces) {
+    const { records, first, end } = piece;
+    const middle = Math.min(end, first + left);
+    left -= middle - first;
+    if (middle > first) before.push({ records, first, end: middle });
+    if (middle < end) after.push({ records, first: middle, end });
+  }
+  return [before, after];
+}
+
+/** Puts pieces together that were divided. */
+function joined(pieces: readonly Piece[]): Piece[] {
+  const result: Piece[] = [];
+  for (const piece of pieces) {
+    const last = result.at(-1);
+    if (last?.records === piece.records && last.end === piece.first) {
+      result[result.length - 1] = { ...last, end: piece.end };
+    } else result.push(piece);
+  }
+  return result;
+}
+
 /** Encodes records: as one block, unless they are of a commit that is larger. */
-function encodeBlocks(type: EnvelopeType, rules: string, pieces: readonly Piece[]): EncodedBlock[] {
+function encodeBlocks(
+  type: EnvelopeType,
+  rules: string,
+  pieces: readonly Piece[],
+  options: { readonly isPlain?: boolean } = {},
+): EncodedBlock[] {
   const bytes = pieces.reduce((sum, { records }) => sum + records.bytes.length, 0);
   const newEncoder = (): BlockEncoder =>
-    new BlockEncoder(type, rules, Math.min(bytes, BLOCK_BYTES_MAX));
+    new BlockEncoder(type, rules, Math.min(bytes, BLOCK_BYTES_MAX), options);
   const blocks: EncodedBlock[] = [];
   let encoder: BlockEncoder | undefined;
-  for (const { records, first } of pieces) {
-    for (let next = first; next < records.length;) {
+  for (const { records, first, end } of pieces) {
+    for (let next = first; next < end;) {
       encoder ??= newEncoder();
-      next = encoder.add(records, next);
+      next = encoder.add(records, next, end);
       if (!encoder.isFull) continue;
       blocks.push(encoder.finish());
       encoder = undefined;
@@ -239,14 +363,15 @@ function encodeBlocks(type: EnvelopeType, rules: string, pieces: readonly Piece[
   return blocks;
 }
 
-/** Records of a commit, or of a block, from the one with the index `first` on. */
+/** Records of a commit, or of a block, from the one with the index `first` up to `end`. */
 interface Piece {
   readonly records: StoredRecords;
   readonly first: number;
+  readonly end: number;
 }
 
 function lengthOf(piece: Piece | undefined): number {
-  return piece === undefined ? 0 : piece.records.length - piece.first;
+  return piece === undefined ? 0 : piece.end - piece.first;
 }
 
 /** Records of one type of a commit, and the rules that make the envelopes that they do not have. */

@@ -8,7 +8,7 @@ import type { EnvelopeType } from "../wire/envelope.ts";
 import { textOf } from "../wire/errors.ts";
 import type { BlockRange } from "./block-range.ts";
 import type { HistoryPage, HistoryQuery } from "./history.ts";
-import type { FreshPage } from "./merge.ts";
+import type { FreshPage, UnindexedRange } from "./merge.ts";
 import type {
   HistoryState,
   Limits,
@@ -58,8 +58,21 @@ export interface MergerOptions {
   expired(): void;
   /** Called when the history is gone or cannot be read; `aside`: the path of the file that was put aside. */
   lost(range: BlockRange | undefined, why: string, aside: string | undefined): void;
+  /** Called when records were stored without an index, because one could not be made. */
+  unindexed(ranges: readonly UnindexedRange[]): void;
   /** Called when records cannot be merged, and with undefined when they can again. */
   failed(text: string | undefined): void;
+}
+
+/** How far the merge is. */
+export interface MergeStatus {
+  /** How many sequences are durable and not merged. */
+  readonly waiting: number;
+  readonly isRunning: boolean;
+  /** How many records were stored without an index since the start, because one could not be made. */
+  readonly unindexed: number;
+  /** Why the last attempt failed; undefined if it did not. */
+  readonly lastError: string | undefined;
 }
 
 /** Merges records in the background. */
@@ -76,6 +89,7 @@ export class Merger {
   #running: Promise<void> | undefined;
   #failedAtMs = -Infinity;
   #failure: string | undefined;
+  #unindexed = 0;
   #isClosed = false;
 
   constructor(options: MergerOptions) {
@@ -91,6 +105,16 @@ export class Merger {
   /** The sequence of the oldest record of the history; undefined if it has none or that is not known yet. */
   get oldest(): number | undefined {
     return this.#state?.oldest;
+  }
+
+  get status(): MergeStatus {
+    const { durable } = this.#options.fresh;
+    return {
+      waiting: Math.max(0, durable - this.#merged),
+      isRunning: this.#running !== undefined,
+      unindexed: this.#unindexed,
+      lastError: this.#failure,
+    };
   }
 
   get fileBytes(): number {
@@ -211,10 +235,17 @@ export class Merger {
     const isNew = merged > this.#merged || before === undefined;
     this.#merged = Math.max(merged, this.#merged);
     this.#state = reply.state;
+    this.#noteUnindexed(reply.unindexed ?? []);
     const hasExpired =
       before?.system_log !== floors.system_log || before.audit_log !== floors.audit_log;
     if (hasExpired) this.#options.expired();
     if (isNew || hasExpired) this.#freshBytes = await this.#options.fresh.merged(reply.state);
+  }
+
+  #noteUnindexed(ranges: readonly UnindexedRange[]): void {
+    if (ranges.length === 0) return;
+    for (const { records } of ranges) this.#unindexed += records;
+    this.#options.unindexed(ranges);
   }
 
   /** Reads a page that no other thread can read; if the history is lost, begins a new one. */

@@ -1,4 +1,5 @@
 import type { CountOptions, HistoryCounts, HistorySearch } from "../history/history.ts";
+import type { MergeStatus } from "../history/merger.ts";
 import { NO_HASH } from "../envelope/audit-line.ts";
 import type { RecordBatch } from "../batch/record-batch.ts";
 import type { EnvelopeType, HostJournal, JournalPage, JournalQuery } from "../plugin/index.ts";
@@ -10,6 +11,8 @@ export interface WatchedJournal extends HostJournal {
   readonly history?: JournalHistory | undefined;
   /** The sequence up to which records were moved to the history; undefined for an engine without one. */
   readonly mergedUpTo?: number | undefined;
+  /** How far moving them is; undefined for an engine without a history. */
+  readonly merging?: MergeStatus | undefined;
   /**
    * Calls the listener within each append, once its records can be read: it must be quick. Returns the function that
    * unsubscribes.

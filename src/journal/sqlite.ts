@@ -14,7 +14,7 @@ import type {
   HistorySearch,
 } from "../history/history.ts";
 import type { Limits } from "../history/merge-worker.ts";
-import { Merger, type FreshRecords } from "../history/merger.ts";
+import { Merger, type FreshRecords, type MergeStatus } from "../history/merger.ts";
 import { ReadAhead } from "../history/read-ahead.ts";
 import { readHistorySync } from "../history/read-sync.ts";
 import type { Batch, EnvelopeType, Gap, JournalPage, JournalQuery } from "../plugin/index.ts";
@@ -132,6 +132,7 @@ export class SqliteJournal implements Journal {
   #filesError: string | undefined;
   #hasReportedDamage = false;
   #hasReportedRepairs = false;
+  #hasReportedUnindexed = false;
   #restarting: Promise<number> | undefined;
   #isClosed = false;
   #tidyTimer: NodeJS.Timeout | undefined;
@@ -180,6 +181,7 @@ export class SqliteJournal implements Journal {
       fresh: this.#freshRecords(),
       expired: () => this.#pages.clear(),
       lost: (range, why, aside) => this.#onHistoryLost(range, why, aside),
+      unindexed: (ranges) => this.#onUnindexed(ranges),
       failed: (text) => this.#onMergeFailed(text),
     });
   }
@@ -238,6 +240,10 @@ export class SqliteJournal implements Journal {
 
   get mergedUpTo(): number {
     return this.#merger.mergedUpTo;
+  }
+
+  get merging(): MergeStatus {
+    return this.#merger.status;
   }
 
   get memoryBytes(): number {
@@ -392,6 +398,14 @@ export class SqliteJournal implements Journal {
       isTrailIncomplete: range !== undefined && this.chain.seq >= range.from,
       kept: aside === undefined ? [] : [aside],
     });
+  }
+
+  /** Reports the first ones; the metric counts all. */
+  #onUnindexed([first]: readonly BlockRange[]): void {
+    if (this.#hasReportedUnindexed) return;
+    this.#hasReportedUnindexed = true;
+    const text = `No index can be made of some records, the first of which is ${first!.from}. They are stored in the history (history.db) as they are, and searches read all of them. If some are damaged, they are reported as a gap when they are read.`;
+    this.#options.alarm(text, { text, isTrailIncomplete: false, kept: [] });
   }
 
   #onMergeFailed(text: string | undefined): void {

@@ -121,6 +121,21 @@ test("stats count records that arrived after ones the disk rejected", async () =
   expect((await statsOf(harness)).tail).toMatchObject({ from: 1, to: 7, types: { system_log: 5 } });
 });
 
+test("stats tell how far records were moved to the history", async () => {
+  await using directory = await JournalDirectory.create();
+  const journal = await directory.open();
+  const harness = await new HttpHarness({ journal }).open();
+  await harness.log({}, {}, {});
+  await journal.merge();
+  expect((await statsOf(harness)).journal.merge).toEqual({
+    merged: 3,
+    waiting: 0,
+    running: false,
+    unindexed: 0,
+    error: null,
+  });
+});
+
 test("stats are computed at most once a second, however many requests arrive", async () => {
   const harness = await new HttpHarness().open();
   const startedAtMs = performance.now();

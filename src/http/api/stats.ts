@@ -75,7 +75,13 @@ async function collectStats(view: GatewayView, access: Access): Promise<object> 
     version: packageVersion(),
     started_at: new Date(view.startedAtMs).toISOString(),
     uptime_seconds: Math.round((Date.now() - view.startedAtMs) / 1000),
-    journal: { epoch, oldest, newest, ...(showsTexts && damageStats(view)) },
+    journal: {
+      epoch,
+      oldest,
+      newest,
+      ...mergeStats(view, showsTexts),
+      ...(showsTexts && damageStats(view)),
+    },
     audit: readsTrail(access) ? auditStats(view) : null,
     trace_url: view.traceUrl ?? null,
     // Absent while the system clock is trusted.
@@ -95,6 +101,22 @@ function damageStats({ journalDamage = [] }: GatewayView): object {
     kept,
   }));
   return { damage };
+}
+
+/** Empty if the journal has no history. */
+function mergeStats({ journal }: GatewayView, showsTexts: boolean): object {
+  const { merging, mergedUpTo } = journal;
+  if (merging === undefined || mergedUpTo === undefined) return {};
+  const { waiting, isRunning, unindexed, lastError } = merging;
+  return {
+    merge: {
+      merged: mergedUpTo,
+      waiting,
+      running: isRunning,
+      unindexed,
+      error: (showsTexts && lastError) || null,
+    },
+  };
 }
 
 /** Null if the journal has no hash chain. */

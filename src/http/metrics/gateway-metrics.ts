@@ -93,6 +93,16 @@ export function gatewayMetrics(view: GatewayView): Metric[] {
       "Sequence up to which records were moved from journal.db to history.db, where they take up less space and are searched faster; with engine: sqlite.",
       () => view.journal.mergedUpTo,
     ),
+    gauge(
+      "tailgate_journal_unmerged_records",
+      "Records that are durable in journal.db and not moved to history.db yet; with engine: sqlite.",
+      () => view.journal.merging?.waiting,
+    ),
+    gauge(
+      "tailgate_journal_unindexed_records",
+      "Records that were stored in history.db without an index since the start, because one could not be made; searches read all of them. With engine: sqlite.",
+      () => view.journal.merging?.unindexed,
+    ),
     // Without a value while the log directory cannot be read.
     gauge(
       "tailgate_journal_bytes",

@@ -212,11 +212,8 @@ export class BlockEncoder {
   }
 
   /** Encodes the columns. Returns the number of distinct values of each. */
-  #encodeColumns(
-    parts: Buffer[],
-    times: Float64Array,
-    { shapes, lengths }: ShapeIndex,
-  ): readonly number[] {
+  #encodeColumns(parts: Buffer[], times: Float64Array, index: ShapeIndex): readonly number[] {
+    const { shapes, lengths } = index;
     const { buffer, byteOffset } = this.#bytes;
     const { starts, ends } = this.#splitter;
     const places = { bytes: new DataView(buffer, byteOffset, this.#bytesLength), starts, ends };
@@ -226,7 +223,8 @@ export class BlockEncoder {
         : new ValuesBuilder(lengths[column]!, delimitingOf(head)),
     );
     // Records of a shape are near in time, and so in memory.
-    for (const { columns, records } of shapes) {
+    for (const [shape, { columns }] of shapes.entries()) {
+      const records = index.recordsOfShape(shape);
       for (const [slot, column] of columns.entries()) {
         builders[column]!.addAll(places, records, this.#firstValues, slot, times);
       }

@@ -4,6 +4,7 @@
  */
 
 import type { StoredBlock } from "../batch/block.ts";
+import type { EnvelopeBytes } from "../filter/text-hits.ts";
 import type { EnvelopeType } from "../wire/envelope.ts";
 import type { FieldType } from "../wire/fields.ts";
 
@@ -94,6 +95,8 @@ export interface BlockView {
    * has at most one value, and so is one with nesting beyond DEPTH_MAX.
    */
   readonly exceptions: Uint16Array;
+  /** The envelopes of the exceptions, if the block has all of them. */
+  readonly envelopes?: EnvelopeBytes | undefined;
   /** Returns records as a block that `decodeBlocks` reads (src/batch/block.ts). `indexes`: ascending, at least one. */
   read(indexes: ArrayLike<number>): StoredBlock;
 }

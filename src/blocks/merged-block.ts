@@ -2,6 +2,7 @@
 
 import type { StoredBlock } from "../batch/block.ts";
 import { rulesOf, type EnvelopeRules } from "../envelope/rules.ts";
+import type { EnvelopeBytes } from "../filter/text-hits.ts";
 import type { EnvelopeType } from "../wire/envelope.ts";
 import {
   DamagedChunkError,
@@ -12,7 +13,13 @@ import {
 } from "./block-view.ts";
 import { PartReader } from "./columns/chunks.ts";
 import { columnOf, infoOf } from "./columns/column-values.ts";
-import { COLUMN_PARTS, decodeDirectory, PARTS, type BlockLayout } from "./columns/layout.ts";
+import {
+  COLUMN_PARTS,
+  decodeDirectory,
+  PARTS,
+  type BlockLayout,
+  type DecodedDirectory,
+} from "./columns/layout.ts";
 import { PageBuilder, valuesAt } from "./columns/page-builder.ts";
 import { ShapeIndex } from "./columns/shape-index.ts";
 import { decodeEnvelopeTimes, decodeTimes } from "./columns/times.ts";
@@ -24,6 +31,7 @@ import {
   FormatError,
   unpackIntegers,
   toSigned,
+  StoredValues,
   type DecodedValues,
 } from "./columns/values.ts";
 
@@ -35,21 +43,23 @@ export interface BlockHeader {
 }
 
 /**
- * Opens a block. `directory` and what `readChunk` returns are as they were encoded; `readChunk` throws DamagedChunkError if a
- * chunk is not.
+ * Opens a block. `directory`, if it is not decoded, and what `readChunk` returns are as they were encoded; `readChunk` throws
+ * DamagedChunkError if a chunk is not.
  * @throws DamagedChunkError, RangeError if the rules are those of a newer Tailgate.
  */
 export function openBlock(
   header: BlockHeader,
-  directory: Uint8Array,
+  directory: Uint8Array | DecodedDirectory,
   readChunk: (index: number) => Uint8Array,
 ): MergedBlock {
-  const stored = decodeDirectory(directory);
+  const stored = directory instanceof Uint8Array ? decodeDirectory(directory) : directory;
   return new MergedBlock(header, stored, (layout) => new PartReader(layout, readChunk));
 }
 
 /** Reads the parts of a block. */
 interface Parts {
+  /** The size of what was read, decompressed; undefined if nothing is. */
+  readonly bytes?: number;
   part(index: number): Buffer;
 }
 
@@ -62,6 +72,7 @@ export class MergedBlock implements BlockView {
   readonly #rules: EnvelopeRules;
   readonly #layout: () => BlockLayout;
   readonly #partsOf: (layout: BlockLayout) => Parts;
+  #parts: Parts | undefined;
   readonly #known = new Map<string, unknown>();
   readonly #values: (DecodedValues | undefined)[] = [];
   /** The indexes of the columns that {@link columns} has. */
@@ -69,10 +80,7 @@ export class MergedBlock implements BlockView {
 
   constructor(
     { type, rules }: BlockHeader,
-    {
-      directory,
-      layout,
-    }: { readonly directory: BlockDirectory; readonly layout: () => BlockLayout },
+    { directory, layout }: Pick<DecodedDirectory, "directory" | "layout">,
     partsOf: (layout: BlockLayout) => Parts,
   ) {
     this.type = type;
@@ -80,6 +88,11 @@ export class MergedBlock implements BlockView {
     this.#rules = rulesOf(rules);
     this.#layout = layout;
     this.#partsOf = partsOf;
+  }
+
+  /** The size of what was read and is retained, as it was before it was decoded. */
+  get retainedBytes(): number {
+    return this.#parts?.bytes ?? 0;
   }
 
   get resourceMembers(): readonly string[] {
@@ -133,6 +146,17 @@ export class MergedBlock implements BlockView {
 
   get exceptions(): Uint16Array {
     return this.#shapes.exceptions;
+  }
+
+  get envelopes(): EnvelopeBytes | undefined {
+    return this.#once("envelope bytes", () => {
+      const buffer = this.#part(PARTS.envelopes);
+      const list = this.#envelopes;
+      const positions = list.map(({ byteOffset }) => byteOffset - buffer.byteOffset);
+      if (list.length === 0 || list.some(({ length }) => length === 0)) return undefined;
+      const end = (index: number): number => positions[index]! + list[index]!.length;
+      return { buffer, length: list.length, start: positions[0]!, end };
+    });
   }
 
   get columns(): readonly ColumnInfo[] {
@@ -221,7 +245,10 @@ export class MergedBlock implements BlockView {
         if (isChecked[column] === 1) continue;
         isChecked[column] = 1;
         tryTo(
-          () => this.#decoded(column),
+          () => {
+            const values = this.#decoded(column);
+            if (values instanceof StoredValues) values.check();
+          },
           (error) => damage.set(column, error),
         );
       }
@@ -297,7 +324,8 @@ export class MergedBlock implements BlockView {
   }
 
   #part(index: number): Buffer {
-    return this.#once("parts", () => this.#partsOf(this.#layoutOnce)).part(index);
+    this.#parts ??= this.#partsOf(this.#layoutOnce);
+    return this.#parts.part(index);
   }
 
   /** Returns what was made before, or makes it. */

@@ -7,7 +7,8 @@ import {
   type BlockPlan,
   type FilterReader,
 } from "../blocks/block-plan.ts";
-import { openBlock } from "../blocks/merged-block.ts";
+import { decodeDirectory, type DecodedDirectory } from "../blocks/columns/layout.ts";
+import { openBlock, type MergedBlock } from "../blocks/merged-block.ts";
 import { MessagePatterns } from "../blocks/patterns.ts";
 import { startsWith, type BlockCounts } from "../blocks/search/block-counts.ts";
 import { BlockSearch } from "../blocks/search/block-search.ts";
@@ -15,6 +16,7 @@ import { FieldCounts } from "../filter/field-counts.ts";
 import type { EnvelopeType, Gap } from "../plugin/index.ts";
 import type { BlockRange } from "./block-range.ts";
 import type { CountOptions, HistorySearch } from "./history.ts";
+import { RecentlyUsed } from "./recently-used.ts";
 import { HistoryRows, type BlockRow } from "./rows.ts";
 import { TYPES } from "./schema.ts";
 import type {
@@ -40,8 +42,13 @@ const MINUTE_MS = 60_000;
 /** The patterns of messages that a result has. */
 const PATTERNS_MAX = 500;
 
-/** The blocks that are kept open, without their columns, because most searches need their directories. */
-const OPEN_BLOCKS_MAX = 512;
+/** The directories that are kept, because most searches need them, and their size as text: about a third of their memory. */
+const DIRECTORIES_MAX = 512;
+const DIRECTORIES_BYTES_MAX = 8 << 20;
+
+/** The blocks that are kept open, because the next search or page often needs the same ones, and what was read of them. */
+const OPEN_BLOCKS_MAX = 8;
+const OPEN_BLOCKS_BYTES_MAX = 32 << 20;
 
 /** A block as it is listed, without reading its row. */
 interface ListedBlock extends PlannedBlock {
@@ -50,9 +57,8 @@ interface ListedBlock extends PlannedBlock {
 }
 
 /** A block and its directory. */
-interface StoredRow {
+interface StoredRow extends DecodedDirectory {
   readonly row: BlockRow;
-  readonly directory: BlockDirectory;
 }
 
 interface Match {
@@ -66,8 +72,16 @@ interface Match {
 export class BlockSearcher {
   readonly #rows: HistoryRows;
   readonly #list: StatementSync;
-  /** The least recently used comes first. */
-  readonly #stored = new Map<number, StoredRow>();
+  readonly #stored = new RecentlyUsed<StoredRow>(
+    DIRECTORIES_MAX,
+    DIRECTORIES_BYTES_MAX,
+    ({ bytes }) => bytes,
+  );
+  readonly #open = new RecentlyUsed<MergedBlock>(
+    OPEN_BLOCKS_MAX,
+    OPEN_BLOCKS_BYTES_MAX,
+    ({ retainedBytes }) => retainedBytes,
+  );
 
   readonly #filters: FilterReader;
 
@@ -123,9 +137,10 @@ export class BlockSearcher {
     for (const block of blocks) {
       const last = matches[limitMax - 1];
       if (last && isAfter(order === "asc" ? block.from : block.to, last.sequence, order)) break;
-      const isThere = this.#use(block, range, gaps, ({ row, directory }) => {
+      const isThere = this.#use(block, range, gaps, (stored) => {
+        const { row, directory } = stored;
         if (plan.decide(row.type, directory) === "none") return;
-        const view = this.#open(row);
+        const view = this.#view(stored);
         for (const index of blockSearch.find(view, order, limitMax)) {
           matches.push({ row, view, index, sequence: view.sequences[index]! });
         }
@@ -163,23 +178,24 @@ export class BlockSearcher {
     const fields = new FieldCounts();
     const patterns = new MessagePatterns();
     for (const block of blocks) {
-      const isThere = this.#use(block, range, gaps, ({ row, directory }) => {
+      const isThere = this.#use(block, range, gaps, (stored) => {
+        const { row, directory } = stored;
         const verdict = plan.decide(row.type, directory);
         if (verdict === "none") return;
         const isWhole = isAllOf(row, search, range);
         if (options.instead === "patterns") {
-          sums.matches += blockSearch.addPatterns(this.#open(row), patterns);
+          sums.matches += blockSearch.addPatterns(this.#view(stored), patterns);
         } else if (options.instead === "fields") {
           if (isWhole && verdict === "all" && directory.fields) {
             for (const field of directory.fields) fields.add(field);
             sums.matches += row.records;
-          } else sums.matches += blockSearch.addFields(this.#open(row), fields);
+          } else sums.matches += blockSearch.addFields(this.#view(stored), fields);
         } else {
           const { periodMs } = task;
           sums.add(
             (isWhole && periodMs === MINUTE_MS
               ? countsOfDirectory(plan, row.type, directory, options)
-              : undefined) ?? blockSearch.count(this.#open(row), { ...options, periodMs }),
+              : undefined) ?? blockSearch.count(this.#view(stored), { ...options, periodMs }),
           );
         }
       });
@@ -217,21 +233,16 @@ export class BlockSearcher {
   }
 
   #block(id: number): StoredRow {
-    let stored = this.#stored.get(id);
-    if (stored === undefined) {
+    return this.#stored.get(id, () => {
       const row = this.#rows.block(id);
-      stored = { row, directory: this.#open(row).directory };
-    } else this.#stored.delete(id);
-    this.#stored.set(id, stored);
-    for (const oldest of this.#stored.keys()) {
-      if (this.#stored.size <= OPEN_BLOCKS_MAX) break;
-      this.#stored.delete(oldest);
-    }
-    return stored;
+      return { row, ...decodeDirectory(row.directory) };
+    });
   }
 
-  #open(row: BlockRow): BlockView {
-    return openBlock(row, row.directory, (index) => this.#rows.chunk(row.id, index));
+  #view(stored: StoredRow): MergedBlock {
+    const { row } = stored;
+    const readChunk = (index: number): Uint8Array => this.#rows.chunk(row.id, index);
+    return this.#open.get(row.id, () => openBlock(row, stored, readChunk));
   }
 }
 

@@ -226,7 +226,7 @@ function inclusive(value: number): { value: number; isInclusive: boolean } {
 }
 
 function matchesOf(view: MemoryView, node: FilterNode): number[] {
-  const isMatch = exactFilter(node);
+  const { isMatch } = exactFilter(node);
   return Array.from({ length: view.length }, (_, index) => index).filter((index) =>
     isMatch(view.batch(index), 0),
   );
@@ -290,7 +290,7 @@ describe("BlockPlan", () => {
           const batch = view.batch(index);
           const values = markedValuesOf(batch.envelope(0).data as unknown as JsonValue);
           for (const node of values.flatMap(nodesFor)) {
-            if (!exactFilter(node)(batch, 0)) continue;
+            if (!exactFilter(node).isMatch(batch, 0)) continue;
             matched++;
             const plan = planBlocks([node]);
             const found = plan.candidates([BLOCK], readerOf(filter));

@@ -81,6 +81,8 @@ export class PartReader {
   readonly #sizes: readonly number[];
   readonly #readChunk: (index: number) => Uint8Array;
   readonly #chunks = new Map<number, Buffer>();
+  /** The size of the chunks that were read, decompressed. */
+  bytes = 0;
 
   constructor(
     { places, sizes }: { readonly places: readonly PartPlace[]; readonly sizes: readonly number[] },
@@ -99,6 +101,7 @@ export class PartReader {
     if (bytes === undefined) {
       bytes = decompress(this.#readChunk(chunk), this.#sizes[chunk] ?? NaN);
       this.#chunks.set(chunk, bytes);
+      this.bytes += bytes.length;
     }
     return bytes.subarray(start, start! + size!);
   }

@@ -10,34 +10,72 @@ export function columnOf(
   recordsOf: () => Uint16Array,
   values: DecodedValues,
 ): Column {
-  let records: Uint16Array | undefined;
-  // Most searches find nothing in most columns, and need no records.
-  return Object.defineProperty(valuesOf(info, values), "records", {
-    get: () => (records ??= recordsOf()),
-  }) as Column;
-}
-
-function valuesOf(info: ColumnInfo, values: DecodedValues): Omit<Column, "records"> {
-  const { codes, distinct, data, offsets } = values;
-  const column = { info, codes, distinct, isExact: true };
   switch (info.kind) {
     case "text":
-      return { ...column, text: data, textEnds: offsets.subarray(1).map((offset) => offset - 1) };
+      return new StoredColumn(info, recordsOf, values, { text: values.data });
     case "int":
-      return { ...column, ...integersOf(values) };
-    case "double":
-      return {
-        ...column,
-        numbers: Float64Array.from({ length: distinct }, (_, value) =>
-          data.readDoubleLE(8 * value),
-        ),
-      };
+      return new StoredColumn(info, recordsOf, values, integersOf(values));
+    case "double": {
+      const numbers = Float64Array.from({ length: values.distinct }, (_, value) =>
+        values.data.readDoubleLE(8 * value),
+      );
+      return new StoredColumn(info, recordsOf, values, { numbers });
+    }
     case "bool":
-      return { ...column, numbers: Float64Array.from(data) };
+      return new StoredColumn(info, recordsOf, values, { numbers: Float64Array.from(values.data) });
     case "bytes":
-      return { ...column, bytes: bytesOf(info, values) };
+      return new StoredColumn(info, recordsOf, values, { bytes: bytesOf(info, values) });
     default:
-      return column;
+      return new StoredColumn(info, recordsOf, values, {});
+  }
+}
+
+/** The values of a column, by its kind. */
+type KindValues = Pick<Column, "text" | "numbers" | "integers" | "bytes"> & {
+  readonly isExact?: boolean;
+};
+
+/** Most searches find nothing in most columns: they need neither the records nor the ends of values. */
+class StoredColumn implements Column {
+  readonly info: ColumnInfo;
+  readonly distinct: number;
+  readonly isExact: boolean;
+  readonly text: Column["text"];
+  readonly numbers: Column["numbers"];
+  readonly integers: Column["integers"];
+  readonly bytes: Column["bytes"];
+  readonly #recordsOf: () => Uint16Array;
+  readonly #values: DecodedValues;
+  #records: Uint16Array | undefined;
+  #ends: Uint32Array | undefined;
+
+  constructor(
+    info: ColumnInfo,
+    recordsOf: () => Uint16Array,
+    values: DecodedValues,
+    { text, numbers, integers, bytes, isExact = true }: KindValues,
+  ) {
+    this.info = info;
+    this.distinct = values.distinct;
+    this.isExact = isExact;
+    this.text = text;
+    this.numbers = numbers;
+    this.integers = integers;
+    this.bytes = bytes;
+    this.#recordsOf = recordsOf;
+    this.#values = values;
+  }
+
+  get records(): Uint16Array {
+    return (this.#records ??= this.#recordsOf());
+  }
+
+  get codes(): Column["codes"] {
+    return this.#values.codes;
+  }
+
+  get textEnds(): Uint32Array {
+    return (this.#ends ??= this.#values.offsets.subarray(1).map((offset) => offset - 1));
   }
 }
 

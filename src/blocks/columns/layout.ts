@@ -80,11 +80,16 @@ export function encodeDirectory(directory: BlockDirectory, layout: BlockLayout):
   return Buffer.concat([head, compress(Buffer.concat(texts))]);
 }
 
+/** What {@link encodeDirectory} has written. The layout, which most searches do not need, is decoded at each call. */
+export interface DecodedDirectory {
+  readonly directory: BlockDirectory;
+  readonly layout: () => BlockLayout;
+  /** The size of both as text. */
+  readonly bytes: number;
+}
+
 /** @throws DamagedChunkError */
-export function decodeDirectory(bytes: Uint8Array): {
-  directory: BlockDirectory;
-  layout: () => BlockLayout;
-} {
+export function decodeDirectory(bytes: Uint8Array): DecodedDirectory {
   const { buffer, byteOffset, byteLength } = bytes;
   const all = Buffer.from(buffer, byteOffset, byteLength);
   try {
@@ -100,7 +105,7 @@ export function decodeDirectory(bytes: Uint8Array): {
     if (directory.format !== BLOCK_FORMAT) {
       throw new RangeError(`its format is ${directory.format}`);
     }
-    return { directory, layout: () => layoutOf(texts.toString("utf8", first)) };
+    return { directory, layout: () => layoutOf(texts.toString("utf8", first)), bytes: size };
   } catch (error) {
     throw new DamagedChunkError("the directory of a block cannot be read", { cause: error });
   }

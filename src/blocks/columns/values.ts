@@ -1,6 +1,7 @@
 /** The values of a column as bytes: each value, or the distinct ones and then a code of one or two bytes for each value. */
 
 import { SPAN_ID_BYTES, TRACE_ID_BYTES } from "../../otlp/schema.ts";
+import { DamagedChunkError } from "../block-view.ts";
 import type { ColumnHead } from "./splitter.ts";
 
 /** How the end of a value is known. */
@@ -298,11 +299,11 @@ export function decodeCodes(
   return codes;
 }
 
-/** The values of a column, decoded. */
+/** The values of a column. */
 export interface DecodedValues {
   /** The (distinct) values, each followed by the byte 0xFF if they are text. */
   readonly data: Buffer;
-  /** Where each (distinct) value starts in `data`, and where the last one ends with what separates it from others. */
+  /** The position of each (distinct) value in `data`, and at the end that of the end of the last one. */
   readonly offsets: Uint32Array;
   readonly codes: Uint8Array | Uint16Array | undefined;
   readonly distinct: number;
@@ -311,7 +312,8 @@ export interface DecodedValues {
 }
 
 /**
- * Reads `length` values; `distinct` is 0 if each is stored by itself.
+ * Returns `length` values; `distinct` is 0 if each is stored by itself. Most searches find nothing in most columns, so that
+ * their codes and offsets are read when they are needed: {@link StoredValues.check} tells whether they can be.
  * @throws FormatError
  */
 export function decodeValues(
@@ -319,14 +321,65 @@ export function decodeValues(
   length: number,
   distinct: number,
   delimiting: Delimiting,
-): DecodedValues {
-  const count = distinct === 0 ? length : distinct;
-  const codesBytes = distinct === 0 ? 0 : codeWidth(distinct) * length;
-  const dataEnd = bytes.length - codesBytes;
-  if (dataEnd < 0) throw new FormatError("a column is too short");
-  const codes = distinct === 0 ? undefined : decodeCodes(bytes.subarray(dataEnd), length, distinct);
-  const { data, offsets } = splitValues(bytes.subarray(0, dataEnd), count, delimiting);
-  return { data, offsets, codes, distinct: count, separator: delimiting === "text" ? 1 : 0 };
+): StoredValues {
+  return new StoredValues(bytes, length, distinct, delimiting);
+}
+
+/** Values as they are stored. */
+export class StoredValues implements DecodedValues {
+  readonly distinct: number;
+  readonly separator: number;
+  readonly #length: number;
+  readonly #delimiting: Delimiting;
+  readonly #values: Buffer;
+  readonly #codesBytes: Buffer | undefined;
+  #codes: Uint8Array | Uint16Array | undefined;
+  #split: { readonly data: Buffer; readonly offsets: Uint32Array } | undefined;
+
+  constructor(bytes: Buffer, length: number, distinct: number, delimiting: Delimiting) {
+    const codesBytes = distinct === 0 ? 0 : codeWidth(distinct) * length;
+    const end = bytes.length - codesBytes;
+    if (end < 0) throw new FormatError("a column is too short");
+    this.distinct = distinct === 0 ? length : distinct;
+    this.separator = delimiting === "text" ? 1 : 0;
+    this.#length = length;
+    this.#delimiting = delimiting;
+    this.#values = bytes.subarray(0, end);
+    this.#codesBytes = distinct === 0 ? undefined : bytes.subarray(end);
+  }
+
+  get codes(): Uint8Array | Uint16Array | undefined {
+    if (this.#codesBytes === undefined) return undefined;
+    return (this.#codes ??= read(() =>
+      decodeCodes(this.#codesBytes!, this.#length, this.distinct),
+    ));
+  }
+
+  get data(): Buffer {
+    return this.#delimiting === "lengths" ? this.#splitOnce.data : this.#values;
+  }
+
+  get offsets(): Uint32Array {
+    return this.#splitOnce.offsets;
+  }
+
+  get #splitOnce(): { readonly data: Buffer; readonly offsets: Uint32Array } {
+    return (this.#split ??= read(() => splitValues(this.#values, this.distinct, this.#delimiting)));
+  }
+
+  /** @throws DamagedChunkError if it is not what was written. */
+  check(): void {
+    void this.codes;
+    void this.#splitOnce;
+  }
+}
+
+function read<Value>(decode: () => Value): Value {
+  try {
+    return decode();
+  } catch (error) {
+    throw new DamagedChunkError("a column is not as it was written", { cause: error });
+  }
 }
 
 function splitValues(

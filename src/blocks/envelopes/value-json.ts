@@ -15,9 +15,9 @@ export interface ViewedValues extends DecodedValues {
 }
 
 export function viewed(values: DecodedValues): ViewedValues {
-  const { data } = values;
+  const { data, offsets, codes, distinct, separator } = values;
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-  return { ...values, bytes: data, view };
+  return { data, offsets, codes, distinct, separator, bytes: data, view };
 }
 
 export function startOf({ offsets }: DecodedValues, value: number): number {

@@ -229,7 +229,7 @@ export class BlockFields {
           () => this.#column(index),
           (value) => derive(value, key),
         );
-        sources.push(without(before, source));
+        sources.push(without(() => before, source));
         told.union(recordsOf(source.list(), told.size));
       }
     }
@@ -301,15 +301,17 @@ export class BlockFields {
           place === name
             ? [
                 without(
-                  this.#covered(name),
+                  () => this.#covered(name),
                   idSource(() => this.#column(index)),
                 ),
               ]
             : [],
         );
       case "event_name": {
-        const { bodied } = this.#bodyRecords();
-        const hidden = bodied.copy().complement().union(this.#covered(name));
+        const hidden = (): RecordSet => {
+          const { bodied } = this.#bodyRecords();
+          return bodied.copy().complement().union(this.#covered(name));
+        };
         return this.#placed(name).map((column) =>
           without(
             hidden,
@@ -328,12 +330,10 @@ export class BlockFields {
   }
 
   #service(): Source {
-    const { of } = this.#view.resources;
     const services = resourcesOf(this.#view).map(({ service }) => service || undefined);
-    const hidden = this.#covered("service").union(this.unread);
     return without(
-      hidden,
-      listSource(() => ({ values: services, codes: of, records: undefined })),
+      () => this.#covered("service").union(this.unread),
+      listSource(() => ({ values: services, codes: this.#view.resources.of, records: undefined })),
     );
   }
 
@@ -354,7 +354,7 @@ export class BlockFields {
     const values = members.map((member) => (typeof member === "object" ? undefined : member));
     return [
       without(
-        hidden,
+        () => hidden,
         listSource(() => ({ values, codes: of, records: undefined })),
       ),
     ];

@@ -13,6 +13,7 @@ import {
   type BlockCounts,
   type ValueLimits,
 } from "./block-counts.ts";
+import { findOtherForms, findTexts } from "../../filter/text-hits.ts";
 import { exactFilter, type ExactFilter } from "./exact.ts";
 import { Matchers, NodeEvaluator } from "./node-evaluator.ts";
 import { RecordSet, type Verdict } from "./record-set.ts";
@@ -41,9 +42,8 @@ export interface BlockCountOptions extends ValueLimits {
 /** So many envelopes are read at a time. */
 const READ_MAX = 512;
 
-interface SearchFilter {
+interface SearchFilter extends ExactFilter {
   readonly node: FilterNode;
-  readonly isMatch: ExactFilter;
 }
 
 /** A search of any number of blocks. */
@@ -54,10 +54,7 @@ export class BlockSearch {
 
   constructor(options: BlockSearchOptions) {
     this.#options = options;
-    this.#filters = options.filters.map((node) => ({
-      node,
-      isMatch: exactFilter(node),
-    }));
+    this.#filters = options.filters.map((node) => ({ node, ...exactFilter(node) }));
   }
 
   /**
@@ -121,7 +118,8 @@ export class BlockSearch {
   }
 
   /** Returns the records within the search's range and times. */
-  #inRange({ sequences, times, length }: BlockView): RecordSet {
+  #inRange(view: BlockView): RecordSet {
+    const { sequences, length } = view;
     const { from, to, sinceMicros, untilMicros } = this.#options;
     const isWhole = sequences[0]! >= from && sequences[length - 1]! <= to;
     if (isWhole && sinceMicros === undefined && untilMicros === undefined) {
@@ -129,6 +127,7 @@ export class BlockSearch {
     }
     const since = sinceMicros ?? -Infinity;
     const until = untilMicros ?? Infinity;
+    const { times } = view;
     const records = RecordSet.none(length);
     for (let index = 0; index < length; index++) {
       const sequence = sequences[index]!;
@@ -142,7 +141,7 @@ export class BlockSearch {
 /** Returns which of some records match a filter; if more than `limit` do, at least as many, from one end of the block. */
 function resolve(
   view: BlockView,
-  { isMatch }: SearchFilter,
+  { isMatch, required }: SearchFilter,
   { surely, perhaps }: Verdict,
   within: RecordSet,
   order: "asc" | "desc",
@@ -152,7 +151,9 @@ function resolve(
   if (surely === perhaps) return candidates;
   const sure = surely.copy().intersect(candidates);
   const matches = sure.copy();
-  const unknown = candidates.subtract(sure).indexes();
+  const unsure = candidates.subtract(sure);
+  if (required) removeWithout(view, required, unsure);
+  const unknown = unsure.indexes();
   for (let done = 0; done < unknown.length;) {
     const next =
       order === "asc"
@@ -170,6 +171,21 @@ function resolve(
     done += next.length;
   }
   return matches;
+}
+
+/** Removes the records of which the block has the envelopes, if none of the texts is in them. */
+function removeWithout(view: BlockView, texts: readonly string[], records: RecordSet): void {
+  const { exceptions } = view;
+  if (exceptions.length === 0 || records.isEmpty) return;
+  const { envelopes } = view;
+  if (envelopes === undefined) return;
+  const found = findTexts(envelopes, texts);
+  const hasOtherForms = findOtherForms(envelopes);
+  const removed = RecordSet.none(records.size);
+  for (const [item, record] of exceptions.entries()) {
+    if (found[item] === 0 && hasOtherForms?.[item] !== 1) removed.add(record);
+  }
+  records.subtract(removed);
 }
 
 /** Whether at least `limit` matches come before a record. */

@@ -145,21 +145,24 @@ export function idSource(read: () => Column): Source {
   return listSource(() => listOf(read(), idsOf(read())), "id");
 }
 
-/** Returns a source without the values of some records. */
-export function without(hidden: RecordSet, source: Source): Source {
-  if (hidden.isEmpty) return source;
+/** Returns a source without the values of some records, which are asked for once there are values. */
+export function without(hiddenRecords: () => RecordSet, source: Source): Source {
+  let hidden: RecordSet | undefined;
   return {
     search(matcher, within, records) {
       const found = RecordSet.none(records.size);
       source.search(matcher, within, found);
-      records.union(found.subtract(hidden));
+      if (!found.isEmpty) records.union(found.subtract((hidden ??= hiddenRecords())));
     },
     list() {
-      const { values, codes, records } = source.list();
+      const list = source.list();
+      hidden ??= hiddenRecords();
+      if (hidden.isEmpty) return list;
+      const { values, codes, records } = list;
       const shown = Uint32Array.from(
         { length: codes?.length ?? values.length },
         (_, item) => item,
-      ).filter((item) => !hidden.has(records ? records[item]! : item));
+      ).filter((item) => !hidden!.has(records ? records[item]! : item));
       return {
         values,
         codes: shown.map((item) => (codes ? codes[item]! : item)),

@@ -266,7 +266,7 @@ function textsOf(test: ValueTest): readonly string[] {
 }
 
 /** Returns folded texts that every value contains that has a match. */
-function textsOfRegex({ source, assumesMatch = false }: RegexPattern): string[] {
+export function textsOfRegex({ source, assumesMatch = false }: RegexPattern): string[] {
   return assumesMatch ? [] : textsOfAll(literalsOfRegex(source)).map(fold);
 }
 

@@ -1,5 +1,6 @@
 /** Tests of single values, with what is known of the texts that pass them. */
 
+import { textsOfRegex } from "../../filter/compile.ts";
 import { compileRegex } from "../../filter/regex.ts";
 import { indexOfText, wildcardSearch } from "../../filter/text-search.ts";
 import { compileValueTest } from "../../filter/value-test.ts";
@@ -89,7 +90,18 @@ function areFound(
 
 function regexMatcher(pattern: RegexPattern): ValueMatcher {
   const regex = compileRegex(pattern);
-  return textual((value) => regex.test(value), { may: ANY_SHAPE });
+  return textual((value) => regex.test(value), regexNeeds(pattern));
+}
+
+/** Returns what values with a match have: the longest text that each of them contains is searched for first. */
+function regexNeeds(pattern: RegexPattern): Pick<ValueMatcher, "finder" | "may"> {
+  const texts = textsOfRegex(pattern);
+  const { number, time, id } = shapesWith(texts);
+  return { finder: finderOf(longestOf(texts)), may: { ...ANY_SHAPE, number, time, id } };
+}
+
+function longestOf(texts: readonly string[]): string {
+  return texts.toSorted((one, other) => other.length - one.length)[0] ?? "";
 }
 
 /** Returns a test that takes every value as its text. */
@@ -119,11 +131,12 @@ export function fieldMatcher(test: ValueTest): ValueMatcher {
     }
     case "wildcard": {
       const parts = test.parts.filter((part) => part !== "");
-      const [longest = ""] = parts.toSorted((one, other) => other.length - one.length);
-      return { ...common, finder: finderOf(longest), may: shapesWith(parts) };
+      return { ...common, finder: finderOf(longestOf(parts)), may: shapesWith(parts) };
     }
     case "range":
       return { ...common, may: { ...ANY_SHAPE, time: false, map: false } };
+    case "regex":
+      return { ...common, ...regexNeeds(test) };
     case "textRange":
       return { ...common, may: { ...ANY_SHAPE, map: false } };
     default:

@@ -26,6 +26,7 @@ import {
   RENDERED,
 } from "./block-layout.ts";
 import { TIMESTAMP_LENGTH } from "../envelope/prefix.ts";
+import { DeferredOrigin } from "./deferred-origin.ts";
 import { findDamaged, repair } from "./damaged-envelope.ts";
 import { frameHeaderBytes, hasLongFrameHeader } from "../plugin/text-frame.ts";
 import { renderFrames, rulesText, type EnvelopeRules } from "../envelope/rules.ts";
@@ -55,6 +56,11 @@ export interface StoredBlock {
   /** When each of its records was appended, if they are of several commits; otherwise all were at `appendedAtMs`. */
   readonly appendedTimes?: Float64Array | undefined;
   readonly bytes: Uint8Array<ArrayBuffer>;
+  /**
+   * Called when the OTLP request is needed; gets the one that the block has, which is empty if it was left out, and returns
+   * one with all records of the block, in its order if it was left out.
+   */
+  readonly onRequest?: ((request: Uint8Array) => Uint8Array) | undefined;
 }
 
 /**
@@ -422,7 +428,7 @@ class BlockReader {
   /** The frames of all records. */
   readonly frames: Buffer<ArrayBuffer>;
   readonly #layout: BlockLayout;
-  readonly #origin: ProtobufOrigin;
+  readonly #origin: Origin;
   readonly #appendedAtMs: number;
   readonly #appendedTimes: Float64Array | undefined;
   /** The sizes of the envelopes. */
@@ -440,7 +446,15 @@ class BlockReader {
     this.#layout = layout;
     this.#appendedAtMs = block.appendedAtMs;
     this.#appendedTimes = block.appendedTimes;
-    this.#origin = new ProtobufOrigin(request, length, { rules });
+    const { onRequest } = block;
+    this.#origin =
+      onRequest === undefined
+        ? new ProtobufOrigin(request, length, { rules })
+        : new DeferredOrigin(() => onRequest(request), {
+            records: length,
+            recordBytes: Math.ceil(request.length / length),
+            rules,
+          });
     this.#sizes = Int32Array.from({ length }, (_, record) => layout.size(record));
     this.frames = rules === undefined ? layout.frames : this.#render(rules);
   }

@@ -182,7 +182,7 @@ export class MergedBlock implements BlockView {
     });
   }
 
-  read(indexes: ArrayLike<number>): StoredBlock {
+  read(indexes: ArrayLike<number>, { isWithoutRequest = false } = {}): StoredBlock {
     const columns = this.#columnsFor(indexes);
     const { ops } = this.#layoutOnce;
     const builder = this.#once("builder", () => new PageBuilder(ops));
@@ -205,6 +205,7 @@ export class MergedBlock implements BlockView {
           hashes: this.type === "audit_log" ? this.#hashes : undefined,
         },
         indexes,
+        isWithoutRequest,
       ),
     );
     const appendedTimes = valuesAt(this.appendedTimes, indexes);

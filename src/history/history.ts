@@ -27,6 +27,8 @@ export interface HistoryQuery {
   readonly type: EnvelopeType | undefined;
   readonly sinceMs: number | undefined;
   readonly untilMs: number | undefined;
+  /** Leaves out the OTLP requests of blocks, of which envelopes are read alone. */
+  readonly isWithoutRequests?: boolean | undefined;
 }
 
 /** Which records of the history to search for. */

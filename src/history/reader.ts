@@ -10,6 +10,7 @@ import { HistoryRows, type BlockPlace } from "./rows.ts";
 /** The number of records of a page; fewer if they are large. */
 const PAGE_RECORDS = 1024;
 const PAGE_RECORDS_MIN = 16;
+/** Approximately. */
 const PAGE_BYTES = 512 << 10;
 
 /** How many times smaller records are as they are stored: a guess. */
@@ -22,20 +23,21 @@ const MS_MICROS = 1_000;
 
 interface OpenBlock {
   readonly view: MergedBlock;
-  readonly pageRecords: number;
+  /** The approximate size of a record. */
+  readonly recordBytes: number;
 }
 
-/** A record of a page. */
-interface Found {
-  readonly block: OpenBlock;
+/** Records of a block that a page may have, in the order of the query. */
+interface Segment extends OpenBlock {
   readonly place: BlockPlace;
-  readonly index: number;
-  readonly sequence: number;
+  readonly indexes: readonly number[];
+  /** How many of them the page has. */
+  length: number;
 }
 
-/** Records of one type of a page, and how far they were looked for. */
+/** Records of one type that a page may have, and how far they were looked for. */
 interface Walk {
-  readonly found: readonly Found[];
+  readonly segments: readonly Segment[];
   readonly end: number;
   readonly gaps: readonly Gap[];
 }
@@ -58,15 +60,12 @@ export class HistoryReader {
     const walks = types.map((type) => this.#walk(type, query, merged));
     const ends = walks.map(({ end }) => end);
     const limit = isUpwards ? Math.min(...ends) : Math.max(...ends);
-    const isWithin = (sequence: number): boolean =>
-      isUpwards ? sequence <= limit : sequence >= limit;
-    const found = walks.flatMap((walk) => walk.found).filter(({ sequence }) => isWithin(sequence));
-    found.sort((one, other) => one.sequence - other.sequence);
-    if (!isUpwards) found.reverse();
-    const size = Math.min(...found.map(({ block }) => block.pageRecords), PAGE_RECORDS);
-    const edge = found.length > size ? found[size - 1]!.sequence : limit;
+    const edge = choose(walks, limit, isUpwards) ?? limit;
     const range = isUpwards ? { from, to: edge } : { from: edge, to: from };
-    const { blocks, gaps } = this.#readRecords(found.slice(0, size));
+    const { blocks, gaps } = readSegments(
+      walks.flatMap(({ segments }) => segments),
+      query.isWithoutRequests,
+    );
     const damaged = [...walks.flatMap((walk) => walk.gaps), ...gaps]
       .map((gap) => ({
         ...gap,
@@ -85,24 +84,27 @@ export class HistoryReader {
     const range = isUpwards
       ? { from: Math.max(query.from, floor), to: merged }
       : { from: floor, to: query.from };
-    const found: Found[] = [];
+    const segments: Segment[] = [];
     const gaps: Gap[] = [];
+    let left = PAGE_RECORDS;
+    let bytes = 0;
     for (const place of this.rows.places(type, range, query.order)) {
       if (!overlaps(place, query)) continue;
       const block = this.#openAt(place);
       if (block === undefined) {
         gaps.push({ from: place.from, to: place.to, type, reason: "damaged" });
         if (gaps.length < PAGE_RECORDS_MIN) continue;
-      } else {
-        for (const index of matching(block.view, range, query)) {
-          found.push({ block, place, index, sequence: block.view.sequences[index]! });
-        }
-        if (found.length < block.pageRecords) continue;
-        return { found, gaps, end: found.at(-1)!.sequence };
+        return { segments, gaps, end: isUpwards ? place.to : place.from };
       }
-      return { found, gaps, end: isUpwards ? place.to : place.from };
+      const indexes = [...matching(block.view, range, query, left)];
+      if (indexes.length === 0) continue;
+      segments.push({ ...block, place, indexes, length: 0 });
+      left -= indexes.length;
+      bytes += indexes.length * block.recordBytes;
+      if (left > 0 && bytes < PAGE_BYTES) continue;
+      return { segments, gaps, end: block.view.sequences[indexes.at(-1)!]! };
     }
-    return { found, gaps, end: isUpwards ? merged : 1 };
+    return { segments, gaps, end: isUpwards ? merged : 1 };
   }
 
   /** Returns an open block; undefined if it is damaged. */
@@ -119,46 +121,106 @@ export class HistoryReader {
       const view = openBlock(row, row.directory, (index) => this.rows.chunk(id, index));
       // Without them no record can be found; they are read only once.
       view.sequences.at(0);
-      const fitting = Math.ceil(PAGE_BYTES / ((COMPRESSION * stored) / records));
-      const pageRecords = Math.max(PAGE_RECORDS_MIN, Math.min(PAGE_RECORDS, fitting));
-      this.#open.set(id, { view, pageRecords });
+      const open = { view, recordBytes: (COMPRESSION * stored) / records };
+      this.#open.set(id, open);
       for (const oldest of this.#open.keys()) {
         if (this.#open.size > OPEN_BLOCKS_MAX) this.#open.delete(oldest);
       }
-      return { view, pageRecords };
+      return open;
     } catch (error) {
       if (!(error instanceof DamagedChunkError)) throw error;
       return undefined;
     }
   }
+}
 
-  /** Reads records of several blocks; those that are damaged are gaps. */
-  #readRecords(found: readonly Found[]): { blocks: StoredBlock[]; gaps: Gap[] } {
-    const byBlock = Map.groupBy(found, ({ place }) => place.id);
-    const blocks: StoredBlock[] = [];
-    const gaps: Gap[] = [];
-    for (const records of byBlock.values()) {
-      records.sort((one, other) => one.index - other.index);
-      readInto(records, blocks, gaps);
+/**
+ * Chooses the first records for a page, up to `limit`. Returns the sequence of the last one if the page has no room for the
+ * others.
+ */
+function choose(walks: readonly Walk[], limit: number, isUpwards: boolean): number | undefined {
+  const sign = isUpwards ? 1 : -1;
+  const cursors = walks.map(({ segments }) => new SegmentCursor(segments));
+  let records = 0;
+  let bytes = 0;
+  let last: number | undefined;
+  for (;;) {
+    let next: SegmentCursor | undefined;
+    for (const cursor of cursors) {
+      const { sequence } = cursor;
+      if (sequence === undefined || sign * (sequence - limit) > 0) continue;
+      if (next === undefined || sign * (sequence - next.sequence!) < 0) next = cursor;
     }
-    return { blocks, gaps };
+    if (next === undefined) return undefined;
+    if (records >= PAGE_RECORDS || (bytes >= PAGE_BYTES && records >= PAGE_RECORDS_MIN))
+      return last;
+    last = next.sequence;
+    records++;
+    bytes += next.take();
   }
 }
 
+/** The next record of segments to choose. */
+class SegmentCursor {
+  /** Undefined after the last one. */
+  sequence: number | undefined;
+  readonly #segments: readonly Segment[];
+  #segment = 0;
+
+  constructor(segments: readonly Segment[]) {
+    this.#segments = segments;
+    this.#find();
+  }
+
+  /** Chooses it; returns about how large it is. */
+  take(): number {
+    const segment = this.#segments[this.#segment]!;
+    segment.length++;
+    if (segment.length === segment.indexes.length) this.#segment++;
+    this.#find();
+    return segment.recordBytes;
+  }
+
+  #find(): void {
+    const segment = this.#segments[this.#segment];
+    this.sequence = segment?.view.sequences[segment.indexes[segment.length]!];
+  }
+}
+
+interface Found {
+  readonly blocks: StoredBlock[];
+  readonly gaps: Gap[];
+}
+
+/** Reads the chosen records; those that are damaged are gaps. */
+function readSegments(segments: readonly Segment[], isWithoutRequest = false): Found {
+  const found: Found = { blocks: [], gaps: [] };
+  for (const { view, place, indexes, length } of segments) {
+    const chosen = indexes.slice(0, length).sort((one, other) => one - other);
+    readInto(view, place.type, chosen, isWithoutRequest, found);
+  }
+  return found;
+}
+
 /** Reads records of one block; those that are damaged are gaps, and all others are read. */
-function readInto(records: readonly Found[], blocks: StoredBlock[], gaps: Gap[]): void {
-  const [first] = records;
-  if (first === undefined) return;
+function readInto(
+  view: MergedBlock,
+  type: EnvelopeType,
+  indexes: readonly number[],
+  isWithoutRequest: boolean,
+  { blocks, gaps }: Found,
+): void {
+  if (indexes.length === 0) return;
   try {
-    blocks.push(first.block.view.read(records.map(({ index }) => index)));
+    blocks.push(view.read(indexes, { isWithoutRequest }));
   } catch (error) {
     if (!(error instanceof DamagedChunkError)) throw error;
-    const damaged = new Set(error.records ?? records.map(({ index }) => index));
-    const lost = records.filter(({ index }) => damaged.has(index));
+    const damaged = new Set(error.records ?? indexes);
+    const lost = indexes.filter((index) => damaged.has(index));
     if (lost.length === 0) throw error;
-    for (const { sequence, place } of lost) addToGaps(gaps, sequence, place.type);
-    const others = records.filter(({ index }) => !damaged.has(index));
-    readInto(others, blocks, gaps);
+    for (const index of lost) addToGaps(gaps, view.sequences[index]!, type);
+    const others = indexes.filter((index) => !damaged.has(index));
+    readInto(view, type, others, isWithoutRequest, { blocks, gaps });
   }
 }
 
@@ -175,13 +237,14 @@ function overlaps({ timeMin, timeMax }: BlockPlace, { sinceMs, untilMs }: Histor
   );
 }
 
-/** Yields the records of a block that a page may have, in the order of the query. */
+/** Yields the first records of a block that a page may have, in the order of the query. */
 function* matching(
   { sequences, times }: MergedBlock,
   { from, to }: { readonly from: number; readonly to: number },
   { order, sinceMs = -Infinity, untilMs = Infinity }: HistoryQuery,
+  recordsMax: number,
 ): Generator<number> {
-  let left = PAGE_RECORDS;
+  let left = recordsMax;
   const isUpwards = order === "asc";
   const start = isUpwards ? firstFrom(sequences, from) : firstFrom(sequences, to + 1) - 1;
   for (

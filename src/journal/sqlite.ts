@@ -16,7 +16,7 @@ import type {
 import type { Limits } from "../history/merge-worker.ts";
 import { Merger, type FreshRecords, type MergeStatus } from "../history/merger.ts";
 import { ReadAhead } from "../history/read-ahead.ts";
-import { readHistorySync } from "../history/read-sync.ts";
+import { readHistorySync, readRequestSync } from "../history/read-sync.ts";
 import type { Batch, EnvelopeType, Gap, JournalPage, JournalQuery } from "../plugin/index.ts";
 import { clearInterval, clearTimeout, setInterval, setTimeout } from "../runtime/timers.ts";
 import { agedBefore, type ClockReading } from "./clock-reading.ts";
@@ -173,6 +173,7 @@ export class SqliteJournal implements Journal {
     };
     this.#pages = new ReadAhead({
       read: (query) => this.#readHistory(query),
+      requestOf: (block) => readRequestSync(options.directory, block),
       has: (sequence) => sequence >= 1 && sequence <= this.mergedUpTo,
     });
     this.#merger = new Merger({

@@ -14,6 +14,7 @@ import type { ShapeIndex } from "./shape-index.ts";
 import type { DecodedValues } from "./values.ts";
 
 const HASH_BYTES = 32;
+const NOTHING = new Uint8Array();
 
 /** What records are made of. */
 export interface PageSource extends Pick<
@@ -38,6 +39,12 @@ interface Frames {
   readonly sizes: Int32Array;
 }
 
+/** An OTLP request, and for each record its position in it. */
+interface Request {
+  readonly request: Buffer;
+  readonly positions: Int32Array;
+}
+
 /** The records of a scope, in the writer's bytes. */
 interface ScopeGroup {
   readonly scope: Uint8Array;
@@ -52,11 +59,15 @@ export class PageBuilder {
     this.#writer = new RecordWriter(ops);
   }
 
-  /** Returns the block of these records. */
-  build(source: PageSource, indexes: ArrayLike<number>): Uint8Array<ArrayBuffer> {
+  /** Returns the block of these records; `isWithoutRequest`: without their OTLP request. */
+  build(
+    source: PageSource,
+    indexes: ArrayLike<number>,
+    isWithoutRequest: boolean,
+  ): Uint8Array<ArrayBuffer> {
     const { type, sequences, ranks, loggers, loggerNames } = source;
-    const { request, positions } = this.#request(source, indexes);
-    const { bytes: frames, sizes } = framesOf(source, indexes, request, positions);
+    const whole = isWithoutRequest ? undefined : this.#request(source, indexes);
+    const { bytes: frames, sizes } = this.#frames(source, indexes, whole);
     return completeBlock({
       type,
       firstSequence: sequences[indexes[0]!]!,
@@ -67,16 +78,39 @@ export class PageBuilder {
       loggerNames,
       hashes: hashesAt(source.hashes, indexes),
       frames,
-      request,
-      positions,
+      request: whole?.request ?? NOTHING,
+      positions: whole?.positions ?? [...sizes.keys()],
     });
   }
 
+  /** Returns the frames of the records' envelopes, in their order, and the sizes of the envelopes. */
+  #frames(source: PageSource, indexes: ArrayLike<number>, whole: Request | undefined): Frames {
+    const { shapes, envelopes, rules, renderer } = source;
+    const rendered = renderer.render(indexes);
+    const kept: (Uint8Array | undefined)[] = [];
+    const plain: number[] = [];
+    for (let item = 0; item < indexes.length; item++) {
+      if (rendered.sizes[item] !== PLAIN) continue;
+      const index = indexes[item]!;
+      const envelope = shapes.of[index]! < 0 ? envelopes[shapes.rank[index]!]! : undefined;
+      if (envelope !== undefined && envelope.length > 0) kept[item] = envelope;
+      else plain.push(item);
+    }
+    if (kept.length === 0 && plain.length === 0) return rendered;
+    if (plain.length === 0) return joined(rendered, kept, undefined);
+    if (whole !== undefined) {
+      const positions = plain.map((item) => whole.positions[item]!);
+      return joined(rendered, kept, renderFrames(whole.request, positions, rules));
+    }
+    const { request, positions } = this.#request(
+      source,
+      plain.map((item) => indexes[item]!),
+    );
+    return joined(rendered, kept, renderFrames(request, positions, rules));
+  }
+
   /** Returns the request with the records, by their resources and scopes, and for each record its position in it. */
-  #request(
-    source: PageSource,
-    indexes: ArrayLike<number>,
-  ): { request: Buffer; positions: Int32Array } {
+  #request(source: PageSource, indexes: ArrayLike<number>): Request {
     const { resources, scopes } = source;
     const writer = this.#writer;
     writer.length = 0;
@@ -179,28 +213,6 @@ function requestOf(
 
 function fieldBytes(size: number): number {
   return 1 + varintBytes(size) + size;
-}
-
-/** Returns the frames of the records' envelopes, in their order, and the sizes of the envelopes. */
-function framesOf(
-  { shapes, envelopes, rules, renderer }: PageSource,
-  indexes: ArrayLike<number>,
-  request: Buffer,
-  positions: Int32Array,
-): Frames {
-  const rendered = renderer.render(indexes);
-  const kept: (Uint8Array | undefined)[] = [];
-  const plain: number[] = [];
-  for (let item = 0; item < indexes.length; item++) {
-    if (rendered.sizes[item] !== PLAIN) continue;
-    const index = indexes[item]!;
-    const envelope = shapes.of[index]! < 0 ? envelopes[shapes.rank[index]!]! : undefined;
-    if (envelope !== undefined && envelope.length > 0) kept[item] = envelope;
-    else plain.push(positions[item]!);
-  }
-  if (kept.length === 0 && plain.length === 0) return rendered;
-  const made = plain.length === 0 ? undefined : renderFrames(request, plain, rules);
-  return joined(rendered, kept, made);
 }
 
 /** Puts frames in the order of the records, those that were rendered, those of kept envelopes, and all others. */

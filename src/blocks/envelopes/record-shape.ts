@@ -1,12 +1,10 @@
 /** The parts of a shape (columns/ops.ts) that envelopes depend on. */
 
 import { RECORD, type Op, type OpKind } from "../columns/ops.ts";
-import type { Shape } from "../columns/shape-index.ts";
 
-/** An operation, and where the value of the shape's first record is in its column. */
+/** An operation, and the index of its value among those of a record; -1 without one. */
 export interface Part {
   readonly op: Op;
-  /** Those of the other records follow; -1 without values. */
   readonly slot: number;
 }
 
@@ -26,7 +24,7 @@ export interface RecordShape {
   readonly fields: ReadonlyMap<number, Part>;
 }
 
-export function recordShape(all: readonly Op[], { ops, slots }: Shape): RecordShape {
+export function recordShape(ops: readonly Op[]): RecordShape {
   let body: ShapedValue | undefined;
   const keys: string[] = [];
   const values: ShapedValue[] = [];
@@ -35,8 +33,8 @@ export function recordShape(all: readonly Op[], { ops, slots }: Shape): RecordSh
   for (let next = 0; next < ops.length;) {
     const parts: Part[] = [];
     for (let nesting = 0; parts.length === 0 || nesting > 0; next++) {
-      const op = all[ops[next]!]!;
-      parts.push({ op, slot: op.column < 0 ? -1 : slots[slot++]! });
+      const op = ops[next]!;
+      parts.push({ op, slot: op.column < 0 ? -1 : slot++ });
       if (op.kind === "list" || op.kind === "map") nesting++;
       else if (op.kind === "close") nesting--;
     }

@@ -1,7 +1,7 @@
 /** Makes envelopes of a merged block's records straight from its columns. */
 
 import { ProtobufOrigin } from "../../batch/origin.ts";
-import { WORD_BYTES } from "../../envelope/attributes.ts";
+import { WORD_BYTES, type JsonWords } from "../../envelope/attributes.ts";
 import { resourceMembers, type ResourceMembers } from "../../envelope/encoder.ts";
 import { JsonWriter } from "../../envelope/json-writer.ts";
 import {
@@ -15,18 +15,12 @@ import { buildRequest } from "../../otlp/encode.ts";
 import { FRAME_HEADER_SPACE, frameHeaderBytes, writeFrameHeader } from "../../plugin/text-frame.ts";
 import { LEVELS } from "../../wire/envelope.ts";
 import type { BlockView } from "../block-view.ts";
-import { NO_FRAGMENT, putWords } from "../columns/fragments.ts";
+import { Fragments, NO_FRAGMENT, putWords } from "../columns/fragments.ts";
 import type { Op } from "../columns/ops.ts";
-import type { ShapeIndex } from "../columns/shape-index.ts";
+import type { Shape, ShapeIndex } from "../columns/shape-index.ts";
 import type { DecodedValues } from "../columns/values.ts";
-import {
-  templateOf,
-  type Derived,
-  type Step,
-  type Template,
-  type TemplateColumns,
-} from "./template.ts";
-import { viewed, type ViewedValues } from "./value-json.ts";
+import { templateOf, type Template, type TemplateStep } from "./template.ts";
+import { viewed, type ValueJson, type ViewedValues } from "./value-json.ts";
 
 /** What envelopes are made of. */
 export interface EnvelopeSource extends Pick<
@@ -66,9 +60,25 @@ function emptyOutput(): JsonWriter {
   return output;
 }
 
-/** A template, and the ends of the envelopes by the codes of their resources. */
-interface CachedTemplate {
+/** What the values of a column make of an envelope. */
+interface Derived {
+  readonly codes: Uint8Array | Uint16Array | undefined;
+  /** What the distinct values make; undefined if each value is stored by itself. */
+  readonly fragments: Fragments | undefined;
+  readonly write: ValueJson;
+}
+
+/** A step of a template for the records of a shape of the block. */
+interface Step extends Derived {
+  readonly constant: JsonWords;
+  /** Where the value of the shape's first record is in its column; those of the others follow. */
+  readonly start: number;
+}
+
+interface ShapeTemplate {
   readonly template: Template;
+  readonly steps: readonly Step[];
+  /** The ends of envelopes by the codes of their resources. */
   readonly ends: (Uint8Array | undefined)[];
 }
 
@@ -76,8 +86,9 @@ interface CachedTemplate {
 interface ScopeKind {
   /** The logger of one of them. */
   readonly scope: LoggerName;
+  readonly known: Map<string, Template | null>;
   /** By shape; null if the records are left to the plain path. */
-  readonly templates: (CachedTemplate | null | undefined)[];
+  readonly templates: (ShapeTemplate | null | undefined)[];
 }
 
 /** The envelopes of one block. Templates and what distinct values make are kept with it. */
@@ -86,7 +97,8 @@ export class EnvelopeRenderer {
   readonly #ops: readonly Op[];
   readonly #rules: EnvelopeRules;
   readonly #loggers: LoggerNames;
-  readonly #columns: TemplateColumns;
+  readonly #columns: DerivedColumns;
+  readonly #opIds: readonly number[];
   /** For each scope its kind. */
   readonly #kinds: (ScopeKind | undefined)[] = [];
   readonly #kindsByName = new Map<string, ScopeKind>();
@@ -98,7 +110,8 @@ export class EnvelopeRenderer {
     this.#ops = ops;
     this.#rules = rules;
     this.#loggers = new LoggerNames([], rules.resourceAttributes);
-    this.#columns = new SharedColumns(source.columns);
+    this.#columns = new DerivedColumns(source.columns);
+    this.#opIds = ops.map(idOfOp);
   }
 
   /** Makes the envelopes of records whose columns can be read. */
@@ -132,35 +145,52 @@ export class EnvelopeRenderer {
     // Later times are not exact as a number.
     if (!isShownSecond(seconds) || !Number.isSafeInteger(time)) return false;
     this.#prefixOf(index).write(writer, seconds, time - seconds * SECOND_MICROS);
-    if (!putSteps(writer, cached.template.steps, shapes.rank[index]!)) return false;
+    if (!putSteps(writer, cached.steps, shapes.rank[index]!)) return false;
     const resource = resources.of[index]!;
     writer.raw((cached.ends[resource] ??= cached.template.end(this.#membersOf(resource))));
     return true;
   }
 
-  #templateOf(shape: number, index: number): CachedTemplate | null {
+  #templateOf(shape: number, index: number): ShapeTemplate | null {
     const { shapes, scopes } = this.#source;
     const scope = scopes.of[index]!;
     const kind = (this.#kinds[scope] ??= this.#kindOf(scopes.distinct[scope]!));
-    let cached = kind.templates[shape];
-    if (cached === undefined) {
-      const template = templateOf(shapes.shapes[shape]!, {
-        ops: this.#ops,
-        scope: kind.scope,
-        resourceAttributes: this.#rules.resourceAttributes,
-        columns: this.#columns,
-      });
-      cached = template === undefined ? null : { template, ends: [] };
-      kind.templates[shape] = cached;
+    let template = kind.templates[shape];
+    if (template === undefined) {
+      template = this.#bind(shapes.shapes[shape]!, kind);
+      kind.templates[shape] = template;
     }
-    return cached;
+    return template;
+  }
+
+  /** Returns the template of a shape with the values of this block. */
+  #bind({ ops, columns, slots }: Shape, { scope, known }: ScopeKind): ShapeTemplate | null {
+    const key = ops.map((op) => this.#opIds[op]).join();
+    let template = known.get(key);
+    if (template === undefined) {
+      const { resourceAttributes } = this.#rules;
+      const list = ops.map((op) => this.#ops[op]!);
+      template = templateOf(list, { scope, resourceAttributes }) ?? null;
+      if (known.size >= TEMPLATES_MAX) known.clear();
+      known.set(key, template);
+    }
+    if (template === null) return null;
+    const steps = template.steps.map((step): Step => {
+      const { codes, fragments, write } = this.#columns.derived(columns[step.slot]!, step);
+      return { constant: step.constant, start: slots[step.slot]!, codes, fragments, write };
+    });
+    return { template, steps, ends: [] };
   }
 
   #kindOf(bytes: Uint8Array): ScopeKind {
     const scope = this.#loggers.of(scopeName(bytes));
-    const name = JSON.stringify([scope.nameAttributes, scope.numbering]);
+    const { resourceAttributes } = this.#rules;
+    const name = JSON.stringify([scope.nameAttributes, scope.numbering, resourceAttributes]);
     let kind = this.#kindsByName.get(name);
-    if (kind === undefined) this.#kindsByName.set(name, (kind = { scope, templates: [] }));
+    if (kind === undefined) {
+      kind = { scope, known: templatesOf(name), templates: [] };
+      this.#kindsByName.set(name, kind);
+    }
     return kind;
   }
 
@@ -184,19 +214,19 @@ export class EnvelopeRenderer {
 /** Returns false if the record is left to the plain path. */
 function putSteps(writer: JsonWriter, steps: readonly Step[], rank: number): boolean {
   for (let index = 0; index < steps.length; index++) {
-    const { constant, slot, codes, fragments, write } = steps[index]!;
+    const { constant, start, codes, fragments, write } = steps[index]!;
     if (constant.length > 0) writer.words(constant);
-    const item = slot + rank;
+    const item = start + rank;
     const value = codes === undefined ? item : codes[item]!;
     if (fragments === undefined) {
       if (!write(writer, value)) return false;
       continue;
     }
-    const start = fragments.startOf(value);
-    if (start === NO_FRAGMENT) return false;
+    const fragment = fragments.startOf(value);
+    if (fragment === NO_FRAGMENT) return false;
     const bytes = fragments.lengths[value]!;
     writer.reserve(bytes + WORD_BYTES);
-    putWords(writer.view, writer.position, fragments.words, start, bytes);
+    putWords(writer.view, writer.position, fragments.words, fragment, bytes);
     writer.position += bytes;
   }
   return true;
@@ -214,7 +244,11 @@ function putHeader(writer: JsonWriter, frame: number, size: number): void {
   writeFrameHeader(writer.buffer, frame, size);
 }
 
-class SharedColumns implements TemplateColumns {
+/** Makes one fragment at a time. */
+const scratch = JsonWriter.scratch(Infinity);
+
+/** The values of a block's columns, and what templates derive of them. */
+class DerivedColumns {
   readonly #columns: readonly (DecodedValues | undefined)[];
   readonly #viewed: (ViewedValues | undefined)[] = [];
   readonly #derived: (Map<string, Derived> | undefined)[] = [];
@@ -223,21 +257,75 @@ class SharedColumns implements TemplateColumns {
     this.#columns = columns;
   }
 
-  values(column: number): ViewedValues {
-    return (this.#viewed[column] ??= viewed(this.#columns[column]!));
-  }
-
-  derived(column: number, name: string, derive: () => Derived): Derived {
+  derived(column: number, { name, derive }: TemplateStep): Derived {
     const known = (this.#derived[column] ??= new Map());
     let derived = known.get(name);
-    if (derived === undefined) known.set(name, (derived = derive()));
+    if (derived === undefined) {
+      const values = (this.#viewed[column] ??= viewed(this.#columns[column]!));
+      known.set(name, (derived = derivedOf(values, derive(values))));
+    }
     return derived;
   }
 }
 
+function derivedOf({ codes, distinct }: ViewedValues, write: ValueJson): Derived {
+  if (codes === undefined) return { codes, fragments: undefined, write };
+  const fragments = new Fragments(distinct, (value) => {
+    scratch.position = 0;
+    return write(scratch, value) ? scratch.buffer.subarray(0, scratch.position) : undefined;
+  });
+  return { codes, fragments, write };
+}
+
+/** So many templates of a kind of scope are kept, of so many kinds. */
+const TEMPLATES_MAX = 4096;
+const KINDS_MAX = 64;
+
+/** The templates of this thread, by the kinds of scopes and by the ids of operations: most blocks have the same ones. */
+const templates = new Map<string, Map<string, Template | null>>();
+
+function templatesOf(kind: string): Map<string, Template | null> {
+  let known = templates.get(kind);
+  if (known === undefined) {
+    if (templates.size >= KINDS_MAX) templates.clear();
+    templates.set(kind, (known = new Map()));
+  }
+  return known;
+}
+
+/** More operations than records have. Beyond that, they get new ids, and templates are made again. */
+const OPS_MAX = 1 << 16;
+const opIds = new Map<string, number>();
+let lastOpId = 0;
+
+function idOfOp({ tag, kind, key, column }: Op): number {
+  const text = JSON.stringify([tag, kind, key, column < 0]);
+  let id = opIds.get(text);
+  if (id === undefined) {
+    if (opIds.size >= OPS_MAX) opIds.clear();
+    opIds.set(text, (id = ++lastOpId));
+  }
+  return id;
+}
+
+/** More scopes than any program has. Beyond that, the cache is cleared. */
+const SCOPES_MAX = 1000;
+/** Larger ones are not cached. */
+const SCOPE_BYTES_MAX = 1000;
+
+/** The names of scopes by their bytes: the blocks of a journal have the same ones. */
+const scopeNames = new Map<string, string>();
+
 /** `scope`: the fields of a ScopeLogs beside its records. */
 function scopeName(scope: Uint8Array): string {
-  return recordOf(NOTHING, scope).scope.name;
+  const key = Buffer.from(scope).toString("latin1");
+  let name = scopeNames.get(key);
+  if (name === undefined) {
+    ({ name } = recordOf(NOTHING, scope).scope);
+    if (scopeNames.size >= SCOPES_MAX) scopeNames.clear();
+    if (key.length <= SCOPE_BYTES_MAX) scopeNames.set(key, name);
+  }
+  return name;
 }
 
 /** `resource`: the fields of a ResourceLogs beside its ScopeLogs. */

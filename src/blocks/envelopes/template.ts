@@ -35,11 +35,9 @@ import {
   type ResourceMembers,
 } from "../../envelope/encoder.ts";
 import { putId } from "../../envelope/fast/value-writer.ts";
-import { ascii, JsonWriter } from "../../envelope/json-writer.ts";
+import { ascii, type JsonWriter } from "../../envelope/json-writer.ts";
 import { rankOfNumber, rankOfText, type LoggerName } from "../../envelope/prefix.ts";
-import { Fragments } from "../columns/fragments.ts";
 import { RECORD, type Op } from "../columns/ops.ts";
-import type { Shape } from "../columns/shape-index.ts";
 import { recordShape, type Part, type RecordShape, type ShapedValue } from "./record-shape.ts";
 import {
   endOf,
@@ -52,40 +50,28 @@ import {
 } from "./value-json.ts";
 
 /** Constant JSON, and what follows it of a value. */
-export interface Step {
+export interface TemplateStep {
   readonly constant: JsonWords;
-  /** Where the value of the shape's first record is in its column. */
+  /** The index of the value among those of a record. */
   readonly slot: number;
-  readonly codes: Uint8Array | Uint16Array | undefined;
-  /** What the distinct values make; undefined if each value is stored by itself. */
-  readonly fragments: Fragments | undefined;
-  readonly write: ValueJson;
+  /** Tells what is derived from what else is made of the same column. */
+  readonly name: string;
+  readonly derive: (values: ViewedValues) => ValueJson;
 }
 
 export interface Template {
   /** What follows the head of an envelope (envelope/prefix.ts). */
-  readonly steps: readonly Step[];
+  readonly steps: readonly TemplateStep[];
   /** Returns what follows the steps in envelopes of records with that resource. */
   end(resource: ResourceMembers): Uint8Array;
 }
 
+/** What templates depend on beside the shape. */
 export interface TemplateContext {
-  readonly ops: readonly Op[];
   /** The logger of the records' scope. */
-  readonly scope: LoggerName;
+  readonly scope: Pick<LoggerName, "nameAttributes" | "numbering">;
   /** The attributes of the resource that envelopes have. */
   readonly resourceAttributes: readonly string[];
-  /** The values of columns, which the templates of a block share. */
-  readonly columns: TemplateColumns;
-}
-
-/** What the values of a column make of an envelope. */
-export type Derived = Pick<Step, "codes" | "fragments" | "write">;
-
-export interface TemplateColumns {
-  values(column: number): ViewedValues;
-  /** Returns what was derived before under that name from the column, or derives it. */
-  derived(column: number, name: string, derive: () => Derived): Derived;
 }
 
 /** Records with more attributes are left to the plain path. */
@@ -103,12 +89,12 @@ const SPAN_ID = ascii(',"span_id":"');
 const SEVERITY_TEXT = ascii(',"severity_text":');
 const EVENT_NAME = ascii(',"event_name":');
 
-/** Returns the template of a shape; undefined if its records are left to the plain path. */
-export function templateOf(shape: Shape, context: TemplateContext): Template | undefined {
-  const record = recordShape(context.ops, shape);
+/** Returns the template of a shape with these operations; undefined if its records are left to the plain path. */
+export function templateOf(ops: readonly Op[], context: TemplateContext): Template | undefined {
+  const record = recordShape(ops);
   const attributes = shownAttributes(record, context);
   if (attributes === undefined) return undefined;
-  const steps = new StepBuilder(context.columns);
+  const steps = new StepBuilder();
   if (attributes.named !== undefined) steps.check(attributes.named, "named", hasText);
   if (!addMessage(steps, record) || !addCallSite(steps, attributes)) return undefined;
   for (const [index, key] of attributes.keys.entries()) {
@@ -222,7 +208,7 @@ function addContext(
   steps: StepBuilder,
   { body, fields }: RecordShape,
   keys: readonly string[],
-  { numbering }: LoggerName,
+  { numbering }: TemplateContext["scope"],
 ): void {
   const isFree = (name: string): boolean => !keys.includes(name);
   const severityText = fields.get(RECORD.severityText);
@@ -311,13 +297,8 @@ const CONSTANTS: Readonly<Partial<Record<Op["kind"], JsonWords>>> = {
 
 /** Puts steps together; constants in a row become one. */
 class StepBuilder {
-  readonly #columns: TemplateColumns;
-  readonly #steps: Step[] = [];
+  readonly #steps: TemplateStep[] = [];
   #constants: JsonWords[] = [];
-
-  constructor(columns: TemplateColumns) {
-    this.#columns = columns;
-  }
 
   constant(constant: JsonWords): void {
     if (constant.length > 0) this.#constants.push(constant);
@@ -347,18 +328,15 @@ class StepBuilder {
   }
 
   #scalar(part: Part, member: JsonWords): void {
-    const { kind, column, key } = part.op;
+    const { kind } = part.op;
     const constant = CONSTANTS[kind];
-    const isDistinct = constant === undefined && this.#columns.values(column).codes === undefined;
-    if (constant !== undefined || isDistinct || member === NOTHING) {
+    if (constant !== undefined) {
       this.constant(member);
-      if (constant !== undefined) return this.constant(constant);
-      return this.derived(part, "value", (values) => valueJson(kind, values)!);
+      return this.constant(constant);
     }
-    // Of an attribute with a reserved name the member has another.
-    const name = attributeName(key!).member === member ? "member" : textOfWords(member);
-    this.derived(part, name, (values) => {
+    this.derived(part, `value ${textOfWords(member)}`, (values) => {
       const write = valueJson(kind, values)!;
+      if (member.length === 0) return write;
       return (writer, value) => {
         writer.words(member);
         return write(writer, value);
@@ -372,13 +350,8 @@ class StepBuilder {
   }
 
   /** Adds what is made of a value; `name` tells it from what else is made of the same column. */
-  derived(part: Part, name: string, make: (values: ViewedValues) => ValueJson): void {
-    const { column } = part.op;
-    const columns = this.#columns;
-    const { codes, fragments, write } = columns.derived(column, name, () =>
-      derivedOf(columns.values(column), make),
-    );
-    this.#steps.push({ constant: this.#takeConstant(), slot: part.slot, codes, fragments, write });
+  derived(part: Part, name: string, derive: TemplateStep["derive"]): void {
+    this.#steps.push({ constant: this.#takeConstant(), slot: part.slot, name, derive });
   }
 
   #takeConstant(): JsonWords {
@@ -389,23 +362,9 @@ class StepBuilder {
   }
 
   /** `rest`: the constant after the last step. */
-  finish(): { readonly list: readonly Step[]; readonly rest: Uint8Array } {
+  finish(): { readonly list: readonly TemplateStep[]; readonly rest: Uint8Array } {
     return { list: this.#steps, rest: bytesOfWords(this.#takeConstant()) };
   }
-}
-
-/** Makes one fragment at a time. */
-const scratch = JsonWriter.scratch(Infinity);
-
-function derivedOf(values: ViewedValues, make: (values: ViewedValues) => ValueJson): Derived {
-  const { codes, distinct } = values;
-  const write = make(values);
-  if (codes === undefined) return { codes, fragments: undefined, write };
-  const fragments = new Fragments(distinct, (value) => {
-    scratch.position = 0;
-    return write(scratch, value) ? scratch.buffer.subarray(0, scratch.position) : undefined;
-  });
-  return { codes, fragments, write };
 }
 
 function words(text: string): JsonWords {

@@ -4,6 +4,7 @@ import { indexOfBlock } from "./block-index.ts";
 import { MergedBlock } from "./merged-block.ts";
 import { pack } from "./columns/chunks.ts";
 import { BLOCK_FORMAT, COLUMN_PARTS, encodeDirectory, PARTS } from "./columns/layout.ts";
+import { ScratchMemory } from "./columns/scratch-memory.ts";
 import { ShapeIndex } from "./columns/shape-index.ts";
 import { Splitter } from "./columns/splitter.ts";
 import { encodeEnvelopeTimes, TimesBuilder } from "./columns/times.ts";
@@ -28,23 +29,20 @@ export class BlockEncoder {
   readonly #type: EnvelopeType;
   readonly #rules: string;
   readonly #isPlain: boolean;
-  readonly #splitter = new Splitter();
+  readonly #memory: ScratchMemory;
+  readonly #splitter: Splitter;
   readonly #loggers = new Names();
   readonly #resources = new DistinctBytes();
   readonly #scopes = new DistinctBytes();
   /** Of each record. */
-  readonly #sequences = new Float64Array(BLOCK_RECORDS_MAX);
-  readonly #appended = new Float64Array(BLOCK_RECORDS_MAX);
-  readonly #times = new Float64Array(BLOCK_RECORDS_MAX);
-  readonly #ranks = new Uint8Array(BLOCK_RECORDS_MAX);
-  readonly #codes = {
-    loggers: new Uint16Array(BLOCK_RECORDS_MAX),
-    resources: new Uint16Array(BLOCK_RECORDS_MAX),
-    scopes: new Uint16Array(BLOCK_RECORDS_MAX),
-  };
-  /** Its shape, -1 without one, and its first value. */
-  readonly #shapes = new Int16Array(BLOCK_RECORDS_MAX);
-  readonly #firstValues = new Uint32Array(BLOCK_RECORDS_MAX);
+  readonly #sequences: Float64Array;
+  readonly #appended: Float64Array;
+  readonly #times: Float64Array;
+  readonly #ranks: Uint8Array;
+  readonly #codes: Readonly<Record<"loggers" | "resources" | "scopes", Uint16Array>>;
+  /** Its shape and one more, 0 without one, and its first value. */
+  readonly #shapes: Uint16Array;
+  readonly #firstValues: Uint32Array;
   /** Of the records without a shape, in their order: their bytes and their envelopes. */
   readonly #exceptions: Uint8Array[] = [];
   readonly #envelopes: Uint8Array[] = [];
@@ -57,14 +55,31 @@ export class BlockEncoder {
   length = 0;
 
   /**
-   * `bytes`: about how many bytes the added records will come with. `isPlain`: stores all records as they are, without columns
-   * and without an index, which works whatever they contain.
+   * `memory`: what is in use until the block is encoded. `bytes`: about how many bytes the added records will come with.
+   * `isPlain`: stores all records as they are, without columns and without an index, which works whatever they contain.
    */
-  constructor(type: EnvelopeType, rules: string, bytes = 1 << 16, { isPlain = false } = {}) {
+  constructor(
+    type: EnvelopeType,
+    rules: string,
+    { memory = new ScratchMemory(), bytes = 1 << 16, isPlain = false } = {},
+  ) {
     this.#type = type;
     this.#rules = rules;
     this.#isPlain = isPlain;
-    this.#bytes = Buffer.allocUnsafeSlow(bytes);
+    this.#memory = memory;
+    this.#splitter = new Splitter(memory);
+    this.#sequences = memory.float64(BLOCK_RECORDS_MAX);
+    this.#appended = memory.float64(BLOCK_RECORDS_MAX);
+    this.#times = memory.float64(BLOCK_RECORDS_MAX);
+    this.#ranks = memory.bytes(BLOCK_RECORDS_MAX);
+    this.#codes = {
+      loggers: memory.uint16(BLOCK_RECORDS_MAX),
+      resources: memory.uint16(BLOCK_RECORDS_MAX),
+      scopes: memory.uint16(BLOCK_RECORDS_MAX),
+    };
+    this.#shapes = memory.uint16(BLOCK_RECORDS_MAX);
+    this.#firstValues = memory.uint32(BLOCK_RECORDS_MAX);
+    this.#bytes = memory.bytes(bytes);
   }
 
   get isFull(): boolean {
@@ -106,7 +121,7 @@ export class BlockEncoder {
       isAudit || envelope !== undefined || this.#isPlain
         ? -1
         : this.#splitter.split(this.#bytes, start, start + size);
-    this.#shapes[index] = shape;
+    this.#shapes[index] = shape + 1;
     if (shape < 0) {
       this.#exceptions.push(records.bytes.subarray(records.start(record), records.end(record)));
       this.#envelopes.push(envelope ?? new Uint8Array());
@@ -119,7 +134,7 @@ export class BlockEncoder {
     const start = this.#bytesLength;
     const end = start + bytes.length;
     if (end > this.#bytes.length) {
-      const larger = Buffer.allocUnsafeSlow(2 * end);
+      const larger = this.#memory.bytes(2 * end);
       this.#bytes.copy(larger, 0, 0, start);
       this.#bytes = larger;
     }
@@ -134,10 +149,10 @@ export class BlockEncoder {
     const sequences = this.#sequences.subarray(0, length);
     const appended = this.#appended.subarray(0, length);
     const times = this.#times.subarray(0, length);
-    const { index, shapes } = this.#orderedShapes();
+    const { index, shapes, codes } = this.#orderedShapes();
     const { ops, columns } = this.#splitter;
     const parts: Buffer[] = [];
-    this.#encodeHeads(parts, times, index);
+    this.#encodeHeads(parts, times, codes, shapes.length);
     const distinct = this.#encodeColumns(parts, times, index);
     const packed = pack(parts);
     const layout = {
@@ -175,7 +190,11 @@ export class BlockEncoder {
   }
 
   /** Returns the shapes so that similar ones follow each other. */
-  #orderedShapes(): { index: ShapeIndex; shapes: readonly (readonly number[])[] } {
+  #orderedShapes(): {
+    index: ShapeIndex;
+    shapes: readonly (readonly number[])[];
+    codes: Uint16Array;
+  } {
     const { shapes, ops, columns } = this.#splitter;
     const order = [...shapes.keys()].toSorted((one, other) =>
       compare(shapes[one]!, shapes[other]!),
@@ -185,21 +204,21 @@ export class BlockEncoder {
     const codes = new Uint16Array(this.length);
     for (let record = 0; record < codes.length; record++) {
       const shape = this.#shapes[record]!;
-      if (shape >= 0) codes[record] = rankOf[shape]! + 1;
+      if (shape > 0) codes[record] = rankOf[shape - 1]! + 1;
     }
     const ordered = order.map((shape) => shapes[shape]!);
-    return { index: new ShapeIndex(ops, ordered, columns.length, codes), shapes: ordered };
+    const index = new ShapeIndex(ops, ordered, columns.length, codes);
+    return { index, shapes: ordered, codes };
   }
 
   /** Encodes the parts that each block has. */
-  #encodeHeads(parts: Buffer[], times: Float64Array, index: ShapeIndex): void {
+  #encodeHeads(parts: Buffer[], times: Float64Array, codes: Uint16Array, shapes: number): void {
     const { length } = this;
     const { loggers, resources, scopes } = this.#codes;
-    const shapes = Uint16Array.from(index.of, (shape) => shape + 1);
     parts[PARTS.sequences] = encodeSequences(this.#sequences.subarray(0, length));
     parts[PARTS.appended] = encodeAppended(this.#appended.subarray(0, length));
     parts[PARTS.times] = encodeEnvelopeTimes(times);
-    parts[PARTS.shapes] = encodeCodes(shapes, index.shapes.length + 1);
+    parts[PARTS.shapes] = encodeCodes(codes, shapes + 1);
     parts[PARTS.ranks] = Buffer.from(this.#ranks.subarray(0, length));
     parts[PARTS.loggers] = encodeCodes(loggers.subarray(0, length), this.#loggers.names.length);
     parts[PARTS.resourceCodes] = encodeCodes(resources.subarray(0, length), this.#resources.length);
@@ -219,8 +238,8 @@ export class BlockEncoder {
     const places = { bytes: new DataView(buffer, byteOffset, this.#bytesLength), starts, ends };
     const builders = this.#splitter.columns.map((head, column) =>
       head.kind === "time"
-        ? new TimesBuilder(lengths[column]!)
-        : new ValuesBuilder(lengths[column]!, delimitingOf(head)),
+        ? new TimesBuilder(lengths[column]!, this.#memory)
+        : new ValuesBuilder(lengths[column]!, delimitingOf(head), this.#memory),
     );
     // Records of a shape are near in time, and so in memory.
     for (const [shape, { columns }] of shapes.entries()) {
@@ -285,11 +304,15 @@ function compare(one: readonly number[], other: readonly number[]): number {
 }
 
 function least(numbers: Float64Array): number {
-  return numbers.reduce((result, number) => Math.min(result, number));
+  let result = Infinity;
+  for (let index = 0; index < numbers.length; index++) result = Math.min(result, numbers[index]!);
+  return result;
 }
 
 function greatest(numbers: Float64Array): number {
-  return numbers.reduce((result, number) => Math.max(result, number));
+  let result = -Infinity;
+  for (let index = 0; index < numbers.length; index++) result = Math.max(result, numbers[index]!);
+  return result;
 }
 
 /** Encodes sequences as runs: the distance to the end of the one before, and the number of records. */

@@ -33,7 +33,9 @@ export function indexOfBlock(block: BlockView, counts: BlockDirectory): BlockInd
 
 /** Adds all texts that a search for text sees in envelopes. */
 function addTexts(grams: GramSet, block: BlockView, loggers: readonly string[]): void {
-  for (const rank of new Set(block.ranks)) grams.addString(LEVELS[rank]!);
+  for (const [rank, level] of LEVELS.entries()) {
+    if (block.ranks.includes(rank)) grams.addString(level);
+  }
   for (const logger of loggers) grams.addString(logger);
   const names = block.resourceMembers;
   for (const { service, attributes } of resourcesOf(block)) {
@@ -73,7 +75,8 @@ function addColumn(grams: GramSet, column: Column, isUnread: Uint8Array): void {
       for (const number of numbers!) grams.addNumber(number);
       return;
     case "bool":
-      for (const value of new Set(numbers)) grams.addBoolean(value !== 0);
+      if (numbers!.includes(0)) grams.addBoolean(false);
+      if (numbers!.some((value) => value !== 0)) grams.addBoolean(true);
       return;
     case "null":
       return grams.addNull();
@@ -96,9 +99,11 @@ function addBytes(grams: GramSet, { info, distinct, bytes, records, codes }: Col
 }
 
 function addEnvelopes(grams: GramSet, block: BlockView, isUnread: Uint8Array): void {
-  const unread = Uint16Array.from(isUnread.keys()).filter((index) => isUnread[index] === 1);
+  const unread: number[] = [];
+  for (let index = 0; index < isUnread.length; index++)
+    if (isUnread[index] === 1) unread.push(index);
   for (let done = 0; done < unread.length && !grams.isFull; done += READ_MAX) {
-    const indexes = unread.subarray(done, done + READ_MAX);
+    const indexes = unread.slice(done, done + READ_MAX);
     const batch = decodeBlocks([block.read(indexes)]);
     for (let item = 0; item < indexes.length; item++) {
       grams.addJson(batch.envelope(item).data as never);

@@ -254,9 +254,9 @@ function typeOf({ kind, isListed }: ColumnInfo): FieldType {
 }
 
 function addColumn(field: Field, column: Column): void {
-  const { info, records } = column;
+  const { info } = column;
   field.types.add(typeOf(info));
-  field.records += records.length;
+  field.records += info.length;
   if (info.isListed || info.kind === "emptyList") {
     field.isVague = true;
     return;
@@ -288,7 +288,9 @@ function addTexts(field: Field, column: Column): void {
 function addNumbers(field: Field, column: Column): void {
   if (column.info.kind === "int" && !column.isExact) field.values = undefined;
   const counts = field.values && countsOf(column);
-  for (const [index, value] of column.numbers!.entries()) {
+  const numbers = column.numbers!;
+  for (let index = 0; index < numbers.length; index++) {
+    const value = numbers[index]!;
     addNumber(field, value);
     if (field.values) countValue(field, textOfNumber(value), counts![index]!);
   }

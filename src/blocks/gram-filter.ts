@@ -63,13 +63,16 @@ function builtFilter(grams: GramSet, lacks: number): BuiltFilter {
 function partsOf(grams: GramSet, lacks: number): Uint8Array<ArrayBuffer>[] {
   const hashes = grams.hashes();
   const sizes = new Uint32Array(FILTER_PARTS);
-  for (const hash of hashes) sizes[hash >>> PART_SHIFT]!++;
+  for (let index = 0; index < hashes.length; index++) sizes[hashes[index]! >>> PART_SHIFT]!++;
   const parts = Array.from(sizes, (size) => {
     const bytes = Math.max(PART_BYTES_MIN, Math.ceil((size * BITS_PER_GRAM) / 8));
     return new Uint8Array(HEAD_BYTES + bytes);
   });
   for (const part of parts) part[0] = lacks;
-  for (const hash of hashes) setBits(parts[hash >>> PART_SHIFT]!, hash);
+  for (let index = 0; index < hashes.length; index++) {
+    const hash = hashes[index]!;
+    setBits(parts[hash >>> PART_SHIFT]!, hash);
+  }
   return parts;
 }
 

@@ -458,7 +458,8 @@ class HashSet {
   values(): Int32Array {
     const values = new Int32Array(this.size);
     let size = 0;
-    for (const hash of this.#slots) if (hash !== 0) values[size++] = hash;
+    const slots = this.#slots;
+    for (let at = 0; at < slots.length; at++) if (slots[at] !== 0) values[size++] = slots[at]!;
     return values;
   }
 
@@ -466,7 +467,8 @@ class HashSet {
     const before = this.#slots;
     const slots = new Int32Array(2 * before.length);
     const mask = slots.length - 1;
-    for (const hash of before) {
+    for (let place = 0; place < before.length; place++) {
+      const hash = before[place]!;
       if (hash === 0) continue;
       let at = hash & mask;
       while (slots[at] !== 0) at = (at + 1) & mask;

@@ -111,6 +111,7 @@ class HistoryWriter {
     // What has expired must not be readable in the log either.
     if (hasDeleted) this.#database.checkpoint("TRUNCATE");
     while (this.#database.vacuum());
+    this.#merge.freeMemory();
   }
 
   #trimType(type: EnvelopeType, { bytes, expiredBeforeMs }: Limits): boolean {

@@ -2,6 +2,7 @@ import { StoredRecords } from "../batch/stored-records.ts";
 import { BLOCK_BYTES_MAX, BLOCK_RECORDS_MAX, DamagedChunkError } from "../blocks/block-view.ts";
 import { BlockEncoder } from "../blocks/block-encoder.ts";
 import { decodeDirectory } from "../blocks/columns/layout.ts";
+import { ScratchMemory } from "../blocks/columns/scratch-memory.ts";
 import { openBlock } from "../blocks/merged-block.ts";
 import type { EncodedBlock } from "../blocks/encoded-block.ts";
 import type { BlockRange } from "./block-range.ts";
@@ -62,6 +63,7 @@ export class Merge {
   #day = 0;
   #gaps: Gap[] = [];
   #unindexed: UnindexedRange[] = [];
+  readonly #memory = new ScratchMemory();
   /** The sequence up to which records were given. */
   #position: number;
 
@@ -105,6 +107,11 @@ export class Merge {
   /** Stores what is pending. */
   flush(): void {
     if (this.#position > this.#database.rows.merged) this.#store();
+  }
+
+  /** Frees memory, until it is needed again. */
+  freeMemory(): void {
+    this.#memory.free();
   }
 
   #read(block: FreshBlock, merged: number, gaps: Gap[]): Commit {
@@ -180,7 +187,8 @@ export class Merge {
     const unindexed: UnindexedRange[] = [];
     const blocks = ENVELOPE_TYPES.flatMap((type) => {
       const { rules = DEFAULT } = this.#pending[type];
-      const encoded = encodeSafely(type, rules, this.#withSmallBefore(type, replaced));
+      const pieces = this.#withSmallBefore(type, replaced);
+      const encoded = encodeSafely(type, rules, pieces, this.#memory);
       unindexed.push(...encoded.unindexed);
       return encoded.blocks.map((block) => ({ type, block }));
     });
@@ -253,14 +261,19 @@ interface Encoded {
  * Encodes records. Those that cannot be encoded get blocks of their own, in which they are stored as they are: otherwise they
  * would keep all later ones from being merged.
  */
-function encodeSafely(type: EnvelopeType, rules: string, pieces: readonly Piece[]): Encoded {
+function encodeSafely(
+  type: EnvelopeType,
+  rules: string,
+  pieces: readonly Piece[],
+  memory: ScratchMemory,
+): Encoded {
   try {
-    return { blocks: encodeBlocks(type, rules, pieces), unindexed: [] };
+    return { blocks: encodeBlocks(type, rules, pieces, memory), unindexed: [] };
   } catch {
     const blocks: EncodedBlock[] = [];
     const unindexed: UnindexedRange[] = [];
-    for (const { part, isSound } of apart(type, rules, pieces)) {
-      const encoded = encodeBlocks(type, rules, part, { isPlain: !isSound });
+    for (const { part, isSound } of apart(type, rules, pieces, memory)) {
+      const encoded = encodeBlocks(type, rules, part, memory, { isPlain: !isSound });
       blocks.push(...encoded);
       if (isSound) continue;
       for (const { firstSequence: from, lastSequence: to, length: records } of encoded) {
@@ -279,12 +292,13 @@ function apart(
   type: EnvelopeType,
   rules: string,
   pieces: readonly Piece[],
+  memory: ScratchMemory,
 ): { readonly part: readonly Piece[]; readonly isSound: boolean }[] {
   let attempts = 0;
   const canEncode = (part: readonly Piece[]): boolean => {
     attempts++;
     try {
-      encodeBlocks(type, rules, part);
+      encodeBlocks(type, rules, part, memory);
       return true;
     } catch {
       return false;
@@ -343,11 +357,15 @@ function encodeBlocks(
   type: EnvelopeType,
   rules: string,
   pieces: readonly Piece[],
-  options: { readonly isPlain?: boolean } = {},
+  memory: ScratchMemory,
+  { isPlain = false } = {},
 ): EncodedBlock[] {
-  const bytes = pieces.reduce((sum, { records }) => sum + records.bytes.length, 0);
-  const newEncoder = (): BlockEncoder =>
-    new BlockEncoder(type, rules, Math.min(bytes, BLOCK_BYTES_MAX), options);
+  const total = pieces.reduce((sum, { records }) => sum + records.bytes.length, 0);
+  const bytes = Math.min(total, BLOCK_BYTES_MAX);
+  const newEncoder = (): BlockEncoder => {
+    memory.reset();
+    return new BlockEncoder(type, rules, { memory, bytes, isPlain });
+  };
   const blocks: EncodedBlock[] = [];
   let encoder: BlockEncoder | undefined;
   for (const { records, first, end } of pieces) {

@@ -44,6 +44,8 @@ export function pack(parts: readonly Buffer[]): Packed {
       places[part] = [chunk, start, size];
       start += size;
     }
+    const [first, ...others] = group;
+    if (first !== undefined && others.length === 0) return parts[first]!;
     return Buffer.concat(group.map((part) => parts[part]!));
   });
   return { chunks: raw.map(compress), sizes: raw.map(({ length }) => length), places };
@@ -54,7 +56,8 @@ export function compress(bytes: Buffer): Uint8Array {
     chunkSize: bytes.length + (bytes.length >> 8) + 512,
     params: COMPRESSION,
   });
-  return compressed.length <= COMPRESSED_SHARE_MAX * bytes.length ? compressed : bytes;
+  // The bytes may be in memory that is used again.
+  return compressed.length <= COMPRESSED_SHARE_MAX * bytes.length ? compressed : Buffer.from(bytes);
 }
 
 /** @throws DamagedChunkError */

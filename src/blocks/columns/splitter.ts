@@ -15,6 +15,7 @@ import {
   type Op,
   type OpKind,
 } from "./ops.ts";
+import type { ScratchMemory } from "./scratch-memory.ts";
 
 /** The columns of values; those of the record's times, numbers and flags have the place `header`. */
 export type ColumnHead = Omit<ColumnInfo, "length" | "kind"> & { readonly kind: OpKind };
@@ -29,6 +30,8 @@ const NESTING_MAX = 12;
 
 const VARINT_BYTES_MAX = 10;
 const WORD_BYTES = 4;
+/** As many as a full block of typical records has. */
+const VALUES_MIN = 1 << 18;
 /** The bits of a word of which none is set in ASCII. */
 const NOT_ASCII = 0x80808080 | 0;
 const LENGTH_BYTES_MAX = 4;
@@ -117,9 +120,10 @@ export class Splitter {
   /** For each shape its operations. */
   readonly shapes: number[][] = [];
   /** The start and the end of each value in the bytes that the records were split from. */
-  starts = new Uint32Array(1 << 12);
-  ends = new Uint32Array(1 << 12);
+  starts: Uint32Array;
+  ends: Uint32Array;
   length = 0;
+  readonly #memory: ScratchMemory;
   readonly #root = new Node(undefined, -1, { tag: 0, kind: "close" }, undefined, RECORD_CONTAINER);
   readonly #opIndexes = new Map<string, number>();
   readonly #columnIndexes = new Map<string, number>();
@@ -129,6 +133,12 @@ export class Splitter {
   #view: DataView = new DataView(new ArrayBuffer(0));
   /** The start of the message of which {@link #message} has read the length. */
   #start = 0;
+
+  constructor(memory: ScratchMemory) {
+    this.#memory = memory;
+    this.starts = memory.uint32(VALUES_MIN);
+    this.ends = memory.uint32(VALUES_MIN);
+  }
 
   /** Returns the shape of a record and adds its values; returns -1 and adds none if it has no shape. */
   split(bytes: Buffer, start: number, end: number): number {
@@ -390,11 +400,17 @@ export class Splitter {
 
   #push(start: number, end: number): void {
     if (this.length === this.starts.length) {
-      this.starts = grown(this.starts);
-      this.ends = grown(this.ends);
+      this.starts = this.#grown(this.starts);
+      this.ends = this.#grown(this.ends);
     }
     this.starts[this.length] = start;
     this.ends[this.length++] = end;
+  }
+
+  #grown(places: Uint32Array): Uint32Array {
+    const larger = this.#memory.uint32(2 * places.length);
+    larger.set(places);
+    return larger;
   }
 
   /** Goes to the node of the next operation. */
@@ -510,10 +526,4 @@ function insideOf(around: Container, { tag, key, kind }: Op): Container {
     outer: around,
     nesting: around.nesting + 1,
   };
-}
-
-function grown(array: Uint32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
-  const larger = new Uint32Array(2 * array.length);
-  larger.set(array);
-  return larger;
 }

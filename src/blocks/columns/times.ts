@@ -1,5 +1,6 @@
 /** Times of records, as their distances to the times of the envelopes in microseconds, and the nanoseconds that are left. */
 
+import type { ScratchMemory } from "./scratch-memory.ts";
 import {
   FormatError,
   unpackIntegers,
@@ -22,14 +23,24 @@ const AS_BYTES = 1;
 
 /** Encodes the times of envelopes, in microseconds, as differences. */
 export function encodeEnvelopeTimes(times: Float64Array): Buffer {
-  if (times.some((time) => !(Math.abs(time) <= MICROS_MAX))) {
+  if (!isExact(times)) {
     const { buffer, byteOffset, byteLength } = times;
     return Buffer.concat([Buffer.from([AS_BYTES]), new Uint8Array(buffer, byteOffset, byteLength)]);
   }
-  const differences = times.map((time, index) =>
-    toUnsigned(time - (index === 0 ? 0 : times[index - 1]!)),
-  );
+  const differences = new Float64Array(times.length);
+  for (let index = 0, last = 0; index < times.length; index++) {
+    const time = times[index]!;
+    differences[index] = toUnsigned(time - last);
+    last = time;
+  }
   return Buffer.concat([Buffer.from([AS_DISTANCES]), packIntegers(differences)]);
+}
+
+function isExact(times: Float64Array): boolean {
+  for (let index = 0; index < times.length; index++) {
+    if (!(Math.abs(times[index]!) <= MICROS_MAX)) return false;
+  }
+  return true;
 }
 
 /** @throws FormatError */
@@ -50,17 +61,17 @@ export function decodeEnvelopeTimes(bytes: Buffer, length: number): Float64Array
 /** Collects times of records. */
 export class TimesBuilder {
   readonly #distances: Float64Array;
-  readonly #nanos: Uint16Array;
+  readonly #nanos: Uint16Array<ArrayBuffer>;
   /** All of them as they came. */
   readonly #words: Uint32Array<ArrayBuffer>;
   #isNear = true;
   #length = 0;
 
   /** `length`: how many will be added. */
-  constructor(length: number) {
-    this.#distances = new Float64Array(length);
-    this.#nanos = new Uint16Array(length);
-    this.#words = new Uint32Array(2 * length);
+  constructor(length: number, memory: ScratchMemory) {
+    this.#distances = memory.float64(length);
+    this.#nanos = memory.uint16(length);
+    this.#words = memory.uint32(2 * length);
   }
 
   /** Adds a value of each of these records, as `ValuesBuilder` does. `times`: those of the records' envelopes. */
@@ -90,14 +101,17 @@ export class TimesBuilder {
 
   finish(): EncodedValues {
     if (!this.#isNear) {
-      const bytes = Buffer.from(this.#words.buffer);
+      const bytes = bytesOf(this.#words);
       return { distinct: 0, bytes: Buffer.concat([Buffer.from([AS_BYTES]), bytes]) };
     }
-    const { buffer, byteLength } = this.#nanos;
-    const nanos = new Uint8Array(buffer, 0, byteLength);
+    const nanos = bytesOf(this.#nanos);
     const parts = [Buffer.from([AS_DISTANCES]), nanos, packIntegers(this.#distances)];
     return { distinct: 0, bytes: Buffer.concat(parts) };
   }
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: Uint16Array | Uint32Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 /** @throws FormatError */

@@ -2,6 +2,7 @@
 
 import { SPAN_ID_BYTES, TRACE_ID_BYTES } from "../../otlp/schema.ts";
 import { DamagedChunkError } from "../block-view.ts";
+import type { ScratchMemory } from "./scratch-memory.ts";
 import type { ColumnHead } from "./splitter.ts";
 
 /** How the end of a value is known. */
@@ -53,6 +54,8 @@ const SAMPLE = 512;
 const DISTINCT_SHARE_MAX = 0.7;
 const CODES_MAX = 1 << 16;
 const FREE = -1;
+const SLOTS_MIN = 64;
+const DATA_BYTES_MIN = 256;
 
 /** Where the values of records are: the start and the end of each in the bytes of all. */
 export interface ValuePlaces {
@@ -61,12 +64,13 @@ export interface ValuePlaces {
   readonly ends: Uint32Array;
 }
 
-/** Collects the values of a column. */
+/** Collects the values of a column. What it returns is in the memory, too. */
 export class ValuesBuilder {
   readonly #delimiting: Delimiting;
+  readonly #memory: ScratchMemory;
   readonly #separator: number;
   /** The values that are stored: the distinct ones as long as there are codes. */
-  #data = new DataView(new ArrayBuffer(64));
+  #data: DataView<ArrayBuffer>;
   #dataLength = 0;
   /** Where each stored value ends, with its separator. */
   readonly #ends: Uint32Array;
@@ -75,14 +79,17 @@ export class ValuesBuilder {
   #codes: Uint16Array | undefined;
   #length = 0;
   #plainBytes = 0;
-  #slots = new Int32Array(64).fill(FREE);
+  #slots: Int32Array;
 
   /** `length`: how many values will be added. */
-  constructor(length: number, delimiting: Delimiting) {
+  constructor(length: number, delimiting: Delimiting, memory: ScratchMemory) {
     this.#delimiting = delimiting;
+    this.#memory = memory;
     this.#separator = delimiting === "text" ? 1 : 0;
-    this.#ends = new Uint32Array(length);
-    this.#codes = new Uint16Array(length);
+    this.#data = memory.view(DATA_BYTES_MIN);
+    this.#ends = memory.uint32(length);
+    this.#codes = memory.uint16(length);
+    this.#slots = memory.int32(SLOTS_MIN).fill(FREE);
   }
 
   /** Adds a value of each of these records: the one with the number `slot`, counted from the record's first value on. */
@@ -127,7 +134,7 @@ export class ValuesBuilder {
   }
 
   #growSlots(): void {
-    const slots = new Int32Array(4 * this.#slots.length).fill(FREE);
+    const slots = this.#memory.int32(4 * this.#slots.length).fill(FREE);
     const mask = slots.length - 1;
     for (let code = 0; code < this.#stored; code++) {
       const end = this.#ends[code]! - this.#separator;
@@ -153,9 +160,9 @@ export class ValuesBuilder {
   }
 
   #reserve(bytes: number): void {
-    const larger = new Uint8Array(bytes);
-    larger.set(new Uint8Array(this.#data.buffer, 0, this.#dataLength));
-    this.#data = new DataView(larger.buffer);
+    const larger = this.#memory.view(bytes);
+    new Uint8Array(larger.buffer, larger.byteOffset, bytes).set(this.#bytes(this.#dataLength));
+    this.#data = larger;
   }
 
   /** Stores each value by itself from now on. */
@@ -164,7 +171,7 @@ export class ValuesBuilder {
     const data = this.#data;
     const ends = this.#ends.slice(0, this.#stored);
     this.#codes = undefined;
-    this.#data = new DataView(new ArrayBuffer(2 * this.#plainBytes));
+    this.#data = this.#memory.view(2 * this.#plainBytes);
     this.#dataLength = 0;
     this.#stored = 0;
     for (let index = 0; index < this.#length; index++) {
@@ -181,12 +188,16 @@ export class ValuesBuilder {
       this.#expand();
       return { distinct: 0, bytes: this.#storedBytes() };
     }
-    const codes = encodeCodes(this.#codes, this.#stored);
+    const codes = encodeCodes(this.#codes.subarray(0, this.#length), this.#stored);
     return { distinct: this.#stored, bytes: Buffer.concat([this.#storedBytes(), codes]) };
   }
 
+  #bytes(length: number): Buffer {
+    return Buffer.from(this.#data.buffer, this.#data.byteOffset, length);
+  }
+
   #storedBytes(): Buffer {
-    const data = Buffer.from(this.#data.buffer, 0, this.#dataLength);
+    const data = this.#bytes(this.#dataLength);
     if (this.#delimiting !== "lengths") return data;
     const lengths = Float64Array.from({ length: this.#stored }, (_, index) => {
       return this.#ends[index]! - this.#startOf(index);

@@ -26,6 +26,7 @@ import {
   columnSource,
   derivedList,
   derivedSource,
+  exactInteger,
   idSource,
   lateSource,
   listSource,
@@ -257,7 +258,10 @@ export class BlockFields {
       sources.push(
         info.kind === "text"
           ? columnSource(info, read, this.#isUsual)
-          : derivedSource(read, String),
+          : derivedSource(read, (value) => {
+              const exact = info.kind === "int" ? exactInteger(value) : value;
+              return exact === undefined ? undefined : String(exact);
+            }),
       );
     }
     if (plainBodies === this.#view.length - this.#view.exceptions.length) return sources;

@@ -68,7 +68,14 @@ export function columnSource({ kind }: ColumnInfo, read: () => Column, isUsual: 
   if (kind !== "text") {
     const isNumeric = kind === "int" || kind === "double";
     return {
-      ...listSource(() => listOf(read(), scalarsOf(read())), isNumeric ? "number" : undefined),
+      ...listSource(
+        () => {
+          const column = read();
+          const values = scalarsOf(column);
+          return listOf(column, kind === "int" ? values.map(exactInteger) : values);
+        },
+        isNumeric ? "number" : undefined,
+      ),
       addInexact(matcher, records) {
         if (kind === "int" && matcher.may.number) addInexact(read(), records);
       },
@@ -81,6 +88,11 @@ export function columnSource({ kind }: ColumnInfo, read: () => Column, isUsual: 
     },
     list: () => listOf(read(), textsOf(read())),
   };
+}
+
+/** Returns an integer of a column; undefined if that is not exact: see {@link addInexact}. */
+export function exactInteger(value: Scalar): Scalar | undefined {
+  return Number.isSafeInteger(value) ? value : undefined;
 }
 
 /** Adds the records with integers that a column has not exactly. */

@@ -77,6 +77,11 @@ export class HistoryReader {
     return { ...range, blocks, gaps: all.sort((one, other) => one.from - other.from) };
   }
 
+  /** Forgets the blocks that are kept open, which take much memory. */
+  closeBlocks(): void {
+    this.#open.clear();
+  }
+
   /** Finds enough records of a type for a page. */
   #walk(type: EnvelopeType, query: HistoryQuery, merged: number): Walk {
     const isUpwards = query.order === "asc";

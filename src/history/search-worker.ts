@@ -49,8 +49,14 @@ function resultOf(task: SearchTask): unknown {
   }
 }
 
+/** After this time without a page, no blocks are kept open for the next one. */
+const IDLE_MS = 10_000;
+let idleTimer: NodeJS.Timeout | undefined;
+
 /** Blocks may be merged and expire meanwhile: all of a page is of the same state. */
 function readPage(db: DatabaseSync, reader: HistoryReader, query: HistoryQuery): HistoryPage {
+  clearTimeout(idleTimer);
+  idleTimer = setTimeout(() => reader.closeBlocks(), IDLE_MS).unref();
   db.exec("BEGIN");
   try {
     return reader.read(query);

@@ -86,6 +86,14 @@ class Node {
   }
 }
 
+/** Lets frequent ones come to the front. */
+function moveUp(nodes: Node[], index: number): void {
+  if (index === 0) return;
+  const node = nodes[index]!;
+  nodes[index] = nodes[index - 1]!;
+  nodes[index - 1] = node;
+}
+
 function wordsOf(key: Buffer | undefined): Int32Array {
   const length = Math.floor((key?.length ?? 0) / WORD_BYTES);
   return Int32Array.from({ length }, (_, index) => key!.readInt32LE(WORD_BYTES * index));
@@ -170,7 +178,7 @@ export class Splitter {
       let next: number;
       switch (tag) {
         case RECORD.attributes:
-          next = this.#expectedAttribute(position, end);
+          next = this.#knownAttribute(position, end);
           if (next >= 0) break;
           next = this.#message(position, end);
           if (next < 0 || !this.#keyValue(tag, this.#start, next)) return false;
@@ -254,38 +262,48 @@ export class Splitter {
   }
 
   /**
-   * Splits an attribute that is short and the one that mostly comes next, as nearly all are. Returns its end; -1 if it is
-   * another one, and has to be read field by field.
+   * Splits an attribute that is short and has come here before, as nearly all have. Returns its end; -1 if it is another one,
+   * and has to be read field by field.
    */
-  #expectedAttribute(position: number, end: number): number {
+  #knownAttribute(position: number, end: number): number {
     const bytes = this.#bytes;
-    const [node] = this.#node.next;
-    if (node?.key === undefined || node.tag !== RECORD.attributes) return -1;
+    const { next: known } = this.#node;
     const next = position + 1 + bytes[position]!;
-    const { key } = node;
-    const keyEnd = position + 3 + key.length;
-    if (next > end || next - position > 0x80 || keyEnd + 3 > next) return -1;
-    if (bytes[position + 1] !== KEY_TAG || bytes[position + 2] !== key.length) return -1;
+    if (next > end || next - position > 0x80 || bytes[position + 1] !== KEY_TAG) return -1;
+    const keyLength = bytes[position + 2]!;
+    const keyStart = position + 3;
+    const keyEnd = keyStart + keyLength;
+    if (keyEnd + 3 > next) return -1;
     if (bytes[keyEnd] !== VALUE_TAG || keyEnd + 2 + bytes[keyEnd + 1]! !== next) return -1;
-    if (!this.#isKey(node, keyEnd - key.length)) return -1;
-    let start = keyEnd + 3;
-    switch (node.kind) {
+    for (let index = 0; index < known.length; index++) {
+      const node = known[index]!;
+      if (node.tag !== RECORD.attributes || node.key?.length !== keyLength) continue;
+      if (!this.#isKey(node, keyStart)) continue;
+      const start = this.#knownValue(node.kind, keyEnd + 2, next);
+      if (start < 0) continue;
+      moveUp(known, index);
+      this.#node = node;
+      this.#push(start, next);
+      return next;
+    }
+    return -1;
+  }
+
+  /** Returns where the data of an AnyValue starts that has only this value; -1 if it is not of that kind. */
+  #knownValue(kind: OpKind, start: number, end: number): number {
+    const tag = this.#bytes[start];
+    const data = start + 1;
+    switch (kind) {
       case "text":
-        if (bytes[start - 1] !== VALUE_TAGS.text || ++start + bytes[start - 1]! !== next) return -1;
-        if (!this.#isText(start, next)) return -1;
-        break;
+        if (tag !== VALUE_TAGS.text || data + 1 + this.#bytes[data]! !== end) return -1;
+        return this.#isText(data + 1, end) ? data + 1 : -1;
       case "int":
-        if (bytes[start - 1] !== VALUE_TAGS.int || this.#varint(start, next) !== next) return -1;
-        break;
+        return tag === VALUE_TAGS.int && this.#varint(data, end) === end ? data : -1;
       case "double":
-        if (bytes[start - 1] !== VALUE_TAGS.double || start + 8 !== next) return -1;
-        break;
+        return tag === VALUE_TAGS.double && data + 8 === end ? data : -1;
       default:
         return -1;
     }
-    this.#node = node;
-    this.#push(start, next);
-    return next;
   }
 
   #isKey({ key, keyWords }: Node, start: number): boolean {
@@ -393,7 +411,11 @@ export class Splitter {
     start: number,
     end: number,
   ): boolean {
-    if (!this.#step(tag, keyStart, keyEnd, kind)) return false;
+    const [first] = this.#node.next;
+    const isFirst =
+      first?.tag === tag && first.kind === kind && first.key === undefined && keyStart === keyEnd;
+    if (isFirst) this.#node = first;
+    else if (!this.#step(tag, keyStart, keyEnd, kind)) return false;
     this.#push(start, end);
     return true;
   }
@@ -419,11 +441,7 @@ export class Splitter {
     for (let index = 0; index < next.length; index++) {
       const node = next[index]!;
       if (node.tag !== tag || node.kind !== kind || !this.#hasKey(node, keyStart, keyEnd)) continue;
-      if (index > 0) {
-        // Frequent ones come to the front.
-        next[index] = next[index - 1]!;
-        next[index - 1] = node;
-      }
+      moveUp(next, index);
       this.#node = node;
       return true;
     }
@@ -464,7 +482,7 @@ export class Splitter {
   #opOf(tag: number, key: string | undefined, kind: OpKind, around: Container): number {
     const column = hasValues(kind) ? this.#columnOf(tag, key, kind, around) : -1;
     if (column === undefined) return -1;
-    const id = JSON.stringify([tag, key, kind, column]);
+    const id = `${tag} ${kind} ${column}${key === undefined ? "" : ` ${key}`}`;
     let index = this.#opIndexes.get(id);
     if (index === undefined) {
       index = this.ops.length;
@@ -482,7 +500,8 @@ export class Splitter {
     around: Container,
   ): number | undefined {
     const { place, path, isListed } = placeOf(tag, key, around);
-    const id = JSON.stringify([place, path, kind, isListed]);
+    const name = path.length === 1 ? path[0]! : JSON.stringify(path);
+    const id = `${place} ${kind} ${isListed} ${path.length} ${name}`;
     let index = this.#columnIndexes.get(id);
     if (index === undefined) {
       if (this.columns.length === COLUMNS_MAX) return undefined;

@@ -62,6 +62,7 @@ export async function benchSearch({ rounds, share }: Scale): Promise<void> {
   await using gateway = await startGateway(CONFIG);
   const client = new HttpClient(gateway.port);
   const queries = new GatewayQueries(client);
+  const target = watchTarget(client, gateway.otlpPort);
   const records = Math.round(RECORDS * share);
   const needle = await fill(gateway, records);
   await merged(client);
@@ -79,13 +80,16 @@ export async function benchSearch({ rounds, share }: Scale): Promise<void> {
     printValues("search.victoria_bytes", "bytes/record", [
       (await victoria.storedBytes()) / records,
     ]);
+    process.stderr.write(`  without a search: ${latencyText([await idleLatencies(target)])}\n`);
     for (const query of queriesFor(needle)) {
-      await compare(query, { queries, victoria, file, rounds, client });
+      await compare(query, { queries, victoria, file, rounds, target });
     }
-    await scans(queries, envelopeBytes, rounds);
+    const { program } = gateway;
+    await scans({ queries, program, target, bytes: envelopeBytes, rounds });
     printValues("search.tailgate_peak_memory", "MB", [gateway.program.peakBytes / 2 ** 20]);
   } finally {
     client.close();
+    target.sender.close();
     await rm(directory, { recursive: true });
   }
 }
@@ -160,21 +164,21 @@ interface Compared {
   readonly victoria: VictoriaLogs;
   readonly file: string;
   readonly rounds: number;
-  readonly client: HttpClient;
+  readonly target: WatchTarget;
 }
 
-/** Runs a query in turns, and requests the health meanwhile. */
+/** Runs a query in turns, and watches how long other requests take meanwhile. */
 async function compare(
   query: Query,
-  { queries, victoria, file, rounds, client }: Compared,
+  { queries, victoria, file, rounds, target }: Compared,
 ): Promise<void> {
-  const { name, target } = query;
+  const { name } = query;
   const day = [
     new Date(START_MS).toISOString(),
     new Date(START_MS + DAY_MS).toISOString(),
   ] as const;
   const values: Record<string, number[]> = { [`search_${name}.tailgate`]: [] };
-  const health: number[] = [];
+  const latencies: Latencies[] = [];
   const found = new Map<string, number>();
   const measure = async (variant: string, run: () => number | Promise<number>): Promise<void> => {
     const start = wallMicros();
@@ -182,11 +186,11 @@ async function compare(
     (values[`search_${name}.${variant}`] ??= []).push((wallMicros() - start) / 1_000);
   };
   for (let round = 0; round < (query.isSlow === true ? Math.min(rounds, 3) : rounds); round++) {
-    const watch = new HealthWatch(client);
+    const watch = new LatencyWatch(target);
     try {
       await measure("tailgate", () => query.run(queries));
     } finally {
-      health.push(...(await watch.stop()));
+      latencies.push(await watch.stop());
     }
     if (query.victoria !== undefined) {
       await measure("victoria", () => victoria.query(query.victoria!, ...day));
@@ -202,61 +206,119 @@ async function compare(
       to,
       target: to.endsWith(".grep") ? "<= 0.02" : undefined,
     }));
-  printCompared("ms", values, ratios, (figure) => (figure === ours ? target : undefined));
-  const slowest = quantile(
-    health.toSorted((one, other) => one - other),
-    0.99,
-  );
+  printCompared("ms", values, ratios, (figure) => (figure === ours ? query.target : undefined));
   process.stderr.write(
-    `  found ${JSON.stringify(Object.fromEntries(found))}, /healthz p99 ${slowest.toFixed(1)} ms\n`,
+    `  found ${JSON.stringify(Object.fromEntries(found))}, ${latencyText(latencies)}\n`,
   );
 }
 
-/** Requests the health every few milliseconds. */
-class HealthWatch {
-  readonly #client: HttpClient;
-  readonly #ms: number[] = [];
+/** Asks for the health every few milliseconds, and now and then sends a record. */
+class LatencyWatch {
+  readonly #target: WatchTarget;
+  readonly #health: number[] = [];
+  readonly #otlp: number[] = [];
   readonly #done: Promise<void>;
   #isOver = false;
 
-  constructor(client: HttpClient) {
-    this.#client = client;
+  constructor(target: WatchTarget) {
+    this.#target = target;
     this.#done = this.#watch();
   }
 
   async #watch(): Promise<void> {
-    do {
+    const { client, sender, request } = this.#target;
+    for (let step = 0; step === 0 || !this.#isOver; step++) {
       const start = wallMicros();
-      await this.#client.ask("/healthz");
-      this.#ms.push((wallMicros() - start) / 1_000);
-      await wait(HEALTH_EVERY_MS);
-    } while (!this.#isOver);
+      await client.ask("/healthz");
+      const middle = wallMicros();
+      this.#health.push((middle - start) / 1_000);
+      if (step % OTLP_EVERY === 0) {
+        await sender.send(request);
+        this.#otlp.push((wallMicros() - middle) / 1_000);
+      }
+      await wait(WATCH_EVERY_MS);
+    }
   }
 
-  /** Returns how long the requests took, in milliseconds. */
-  async stop(): Promise<readonly number[]> {
+  async stop(): Promise<Latencies> {
     this.#isOver = true;
     await this.#done;
-    return this.#ms;
+    return { health: this.#health, otlp: this.#otlp };
   }
 }
 
-const HEALTH_EVERY_MS = 5;
+/** How long requests took, in milliseconds. */
+interface Latencies {
+  readonly health: readonly number[];
+  readonly otlp: readonly number[];
+}
 
-/** What no index helps with, in envelopes read a second; the gateway uses one thread for it on a machine with two cores. */
-async function scans(queries: GatewayQueries, bytes: number, rounds: number): Promise<void> {
+interface WatchTarget {
+  readonly client: HttpClient;
+  readonly sender: Sender;
+  /** The request with a record. */
+  readonly request: Uint8Array;
+}
+
+function watchTarget(client: HttpClient, port: number): WatchTarget {
+  const record = {
+    body: { stringValue: "a record of the watch" },
+    timeUnixNano: `${START_MS}000000`,
+  };
+  const json = { resourceLogs: [{ scopeLogs: [{ logRecords: [record] }] }] };
+  const request = requestOf(port, Buffer.from(JSON.stringify(json)), "json");
+  return { client, sender: new Sender(port), request };
+}
+
+function latencyText(all: readonly Latencies[]): string {
+  const p99 = (list: readonly number[]): string =>
+    quantile(
+      list.toSorted((one, other) => one - other),
+      0.99,
+    ).toFixed(1);
+  const health = p99(all.flatMap((one) => one.health));
+  return `p99 of /healthz ${health} ms, of OTLP ${p99(all.flatMap(({ otlp }) => otlp))} ms`;
+}
+
+const WATCH_EVERY_MS = 5;
+/** Records are sent less often: many small commits would be merged meanwhile. */
+const OTLP_EVERY = 20;
+const IDLE_MS = 3_000;
+
+/** Returns what the watch measures while nothing is searched for. */
+async function idleLatencies(target: WatchTarget): Promise<Latencies> {
+  const watch = new LatencyWatch(target);
+  await wait(IDLE_MS);
+  return watch.stop();
+}
+
+interface Scans {
+  readonly queries: GatewayQueries;
+  readonly program: GatewayProcess["program"];
+  readonly target: WatchTarget;
+  /** The size of all envelopes. */
+  readonly bytes: number;
+  readonly rounds: number;
+}
+
+/** What no index helps with, in envelopes read for each second of the gateway's CPU time: several threads search. */
+async function scans({ queries, program, target: watched, bytes, rounds }: Scans): Promise<void> {
   const kinds = [
     { name: "search_substring.tailgate", q: '"ard 1"', target: ">= 1200" },
     { name: "search_regex.tailgate", q: "/[a-c][0-9]+[x-z]/", target: ">= 60" },
   ] as const;
   for (const { name, q, target } of kinds) {
     const rates: number[] = [];
+    const latencies: Latencies[] = [];
     for (let round = 0; round < Math.min(rounds, 3); round++) {
-      const start = wallMicros();
+      const watch = new LatencyWatch(watched);
+      const start = program.cpuMicros;
       await queries.counts({ q });
-      rates.push(bytes / (wallMicros() - start));
+      rates.push(bytes / (program.cpuMicros - start));
+      latencies.push(await watch.stop());
     }
     printValues(name, "MB/s", rates, target);
+    process.stderr.write(`  ${latencyText(latencies)}\n`);
   }
 }
 

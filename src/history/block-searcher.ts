@@ -72,6 +72,8 @@ interface Match {
 export class BlockSearcher {
   readonly #rows: HistoryRows;
   readonly #list: StatementSync;
+  /** All blocks, if the index is damaged: nothing checks it otherwise. */
+  readonly #checked: readonly (ListedBlock & { readonly type: EnvelopeType })[] | undefined;
   readonly #stored = new RecentlyUsed<StoredRow>(
     DIRECTORIES_MAX,
     DIRECTORIES_BYTES_MAX,
@@ -92,6 +94,7 @@ export class BlockSearcher {
       ofAll: (part) => rows.filterParts(part),
       of: (part, block) => rows.filterPart(part, block),
     };
+    this.#checked = isIndexSound(db) ? undefined : [...checkedBlocks(db, rows)];
     this.#list = db.prepare(`SELECT id, first AS "from", last AS "to", time_min AS timeMin,
       time_max AS timeMax FROM block INDEXED BY block_type
       WHERE type = ? AND last >= ? AND first <= ?`);
@@ -102,7 +105,7 @@ export class BlockSearcher {
     const since = sinceMicros === undefined ? -Infinity : Math.floor(sinceMicros / 1000);
     const until = untilMicros === undefined ? Infinity : untilMicros / 1000;
     const listed = (type === undefined ? TYPES : [type])
-      .flatMap((one) => this.#list.all(TYPES.indexOf(one), from, to) as unknown as ListedBlock[])
+      .flatMap((one) => this.#listed(one, from, to))
       .filter(({ timeMin, timeMax }) => timeMax >= since && timeMin < until);
     const plan = planOf(search);
     const candidates = plan.usesFilters
@@ -124,6 +127,15 @@ export class BlockSearcher {
       timeMin: Math.max(timeMin, since),
       timeMax: Math.min(timeMax, until),
     };
+  }
+
+  #listed(type: EnvelopeType, from: number, to: number): readonly ListedBlock[] {
+    if (this.#checked === undefined) {
+      return this.#list.all(TYPES.indexOf(type), from, to) as unknown as ListedBlock[];
+    }
+    return this.#checked.filter(
+      (block) => block.type === type && block.to >= from && block.from <= to,
+    );
   }
 
   /** Returns undefined if a block is not there any more. */
@@ -244,6 +256,41 @@ export class BlockSearcher {
     const readChunk = (index: number): Uint8Array => this.#rows.chunk(row.id, index);
     return this.#open.get(row.id, () => openBlock(row, stored, readChunk));
   }
+}
+
+const LISTED = `type, last AS "to", first AS "from", time_min AS timeMin, time_max AS timeMax, id`;
+const BY_TABLE = `SELECT ${LISTED} FROM block NOT INDEXED`;
+const BY_INDEX = `SELECT ${LISTED} FROM block INDEXED BY block_type WHERE type >= 0`;
+
+/** Whether the index has what the table has. True as well if the table cannot be read: then blocks are found by the index. */
+function isIndexSound(db: DatabaseSync): boolean {
+  try {
+    const sql = `SELECT 1 FROM (${BY_TABLE} EXCEPT ${BY_INDEX}) UNION ALL SELECT 1 FROM (${BY_INDEX} EXCEPT ${BY_TABLE})`;
+    return db.prepare(sql).get() === undefined;
+  } catch {
+    return true;
+  }
+}
+
+/** Yields the blocks that the table has; of a damaged row, what the index says of it. */
+function* checkedBlocks(
+  db: DatabaseSync,
+  rows: HistoryRows,
+): Generator<ListedBlock & { readonly type: EnvelopeType }> {
+  const indexed = new Map(listedBy(db, BY_INDEX).map((block) => [block.id, block]));
+  for (const listed of listedBy(db, BY_TABLE)) {
+    try {
+      yield rows.block(listed.id);
+    } catch (error) {
+      if (!(error instanceof DamagedChunkError)) throw error;
+      const { type, ...block } = indexed.get(listed.id) ?? listed;
+      yield { ...block, type: TYPES[type]! };
+    }
+  }
+}
+
+function listedBy(db: DatabaseSync, sql: string): (ListedBlock & { readonly type: number })[] {
+  return db.prepare(sql).all() as unknown as (ListedBlock & { readonly type: number })[];
 }
 
 /**

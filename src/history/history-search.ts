@@ -40,6 +40,9 @@ const FOUND_BLOCKS_FIRST = 1;
 const COUNTED_BLOCKS_FIRST = 4;
 const TASK_BLOCKS_MAX = 128;
 
+/** A search that gets no further with so many plans fails. */
+const PLANS_MAX = 20;
+
 /** A histogram has at most 100 bars: from this time on, a minute is a small part of a bar. */
 const MINUTES_SPAN_MS = 6 * 3_600_000;
 const MINUTE_MS = 60_000;
@@ -123,7 +126,10 @@ export class HistorySearches implements Omit<History, "mergedUpTo"> {
     signal.addEventListener("abort", abort);
     try {
       let rest: BlockRange = search;
+      let attempts = 0;
       while (rest.from <= rest.to) {
+        // Blocks that were merged with others are found by the next plan, unless what lists them is damaged.
+        if (attempts++ === PLANS_MAX) throw new Error("a block that is listed is missing");
         const task: PlanTask = { kind: "plan", search: { ...search, ...rest } };
         const plan = await this.#pool.run<SearchPlan>(task, request, end.signal);
         const tasks = new TaskQueue<Result>(task.search, plan, newTask);
@@ -131,6 +137,7 @@ export class HistorySearches implements Omit<History, "mergedUpTo"> {
           this.#pool.run(next, request, end.signal);
         for await (const result of tasks.run(run)) {
           rest = restOf(rest, result.range, search.order);
+          attempts = 0;
           yield result;
         }
       }

@@ -57,9 +57,13 @@ export class HistoryReader {
     if (from < 1 || from > merged) return { from, to: from - 1, blocks: [], gaps: [] };
     const isUpwards = order === "asc";
     const types = query.type === undefined ? ENVELOPE_TYPES : [query.type];
-    const walks = types.map((type) => this.#walk(type, query, merged));
-    const ends = walks.map(({ end }) => end);
-    const limit = isUpwards ? Math.min(...ends) : Math.max(...ends);
+    let limit = isUpwards ? merged : 1;
+    const walks: Walk[] = [];
+    for (const type of types) {
+      const walk = this.#walk(type, query, limit);
+      walks.push(walk);
+      limit = walk.end;
+    }
     const edge = choose(walks, limit, isUpwards) ?? limit;
     const range = isUpwards ? { from, to: edge } : { from: edge, to: from };
     const { blocks, gaps } = readSegments(
@@ -82,13 +86,13 @@ export class HistoryReader {
     this.#open.clear();
   }
 
-  /** Finds enough records of a type for a page. */
-  #walk(type: EnvelopeType, query: HistoryQuery, merged: number): Walk {
+  /** Finds enough records of a type for a page, up to `limit`. */
+  #walk(type: EnvelopeType, query: HistoryQuery, limit: number): Walk {
     const isUpwards = query.order === "asc";
     const floor = this.rows.floor(type);
     const range = isUpwards
-      ? { from: Math.max(query.from, floor), to: merged }
-      : { from: floor, to: query.from };
+      ? { from: Math.max(query.from, floor), to: limit }
+      : { from: Math.max(limit, floor), to: query.from };
     const segments: Segment[] = [];
     const gaps: Gap[] = [];
     let left = PAGE_RECORDS;
@@ -99,9 +103,10 @@ export class HistoryReader {
       if (block === undefined) {
         gaps.push({ from: place.from, to: place.to, type, reason: "damaged" });
         if (gaps.length < PAGE_RECORDS_MIN) continue;
-        return { segments, gaps, end: isUpwards ? place.to : place.from };
+        const end = isUpwards ? Math.min(place.to, limit) : Math.max(place.from, limit);
+        return { segments, gaps, end };
       }
-      const indexes = [...matching(block.view, range, query, left)];
+      const indexes = matching(block.view, range, query, left);
       if (indexes.length === 0) continue;
       segments.push({ ...block, place, indexes, length: 0 });
       left -= indexes.length;
@@ -109,7 +114,7 @@ export class HistoryReader {
       if (left > 0 && bytes < PAGE_BYTES) continue;
       return { segments, gaps, end: block.view.sequences[indexes.at(-1)!]! };
     }
-    return { segments, gaps, end: isUpwards ? merged : 1 };
+    return { segments, gaps, end: limit };
   }
 
   /** Returns an open block; undefined if it is damaged. */
@@ -242,28 +247,24 @@ function overlaps({ timeMin, timeMax }: BlockPlace, { sinceMs, untilMs }: Histor
   );
 }
 
-/** Yields the first records of a block that a page may have, in the order of the query. */
-function* matching(
+/** Returns the first records of a block that a page may have, in the order of the query. */
+function matching(
   { sequences, times }: MergedBlock,
   { from, to }: { readonly from: number; readonly to: number },
   { order, sinceMs = -Infinity, untilMs = Infinity }: HistoryQuery,
   recordsMax: number,
-): Generator<number> {
-  let left = recordsMax;
+): number[] {
+  const found: number[] = [];
   const isUpwards = order === "asc";
-  const start = isUpwards ? firstFrom(sequences, from) : firstFrom(sequences, to + 1) - 1;
-  for (
-    let index = start;
-    left > 0 && index >= 0 && index < sequences.length;
-    index += isUpwards ? 1 : -1
-  ) {
+  const step = isUpwards ? 1 : -1;
+  let index = isUpwards ? firstFrom(sequences, from) : firstFrom(sequences, to + 1) - 1;
+  for (; found.length < recordsMax && index >= 0 && index < sequences.length; index += step) {
     const sequence = sequences[index]!;
-    if (sequence < from || sequence > to) return;
+    if (sequence < from || sequence > to) break;
     const time = times[index]! / MS_MICROS;
-    if (time < sinceMs || time >= untilMs) continue;
-    left--;
-    yield index;
+    if (time >= sinceMs && time < untilMs) found.push(index);
   }
+  return found;
 }
 
 /** Returns the index of the first sequence that is not below `from`. */

@@ -301,6 +301,13 @@ export class JournalDatabase {
     else this.loseMerged(merged + 1);
   }
 
+  /** Continues the hash chain after events that are stored elsewhere. */
+  continueChain(chain: ChainState): void {
+    if (chain.head === this.#chain.head) return;
+    this.transaction(() => this.#setChain(chain));
+    this.#chain = chain;
+  }
+
   /** Records that the merged records from `first` on are lost. Returns their range. */
   loseMerged(first: number): BlockRange | undefined {
     const to = this.#merged;

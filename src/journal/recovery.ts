@@ -29,7 +29,14 @@ import {
   type OpenedState,
 } from "./database.ts";
 import { historyPath } from "../history/files.ts";
-import { openHistory, readMerged, type OpenedHistory } from "../history/database.ts";
+import { decodeBlocks } from "../batch/block.ts";
+import {
+  openForReading,
+  openHistory,
+  readMerged,
+  type OpenedHistory,
+} from "../history/database.ts";
+import { HistoryReader } from "../history/reader.ts";
 import {
   NO_EVENTS,
   type ChainState,
@@ -172,7 +179,10 @@ function begin(database: JournalDatabase, log: FoundLog): Opened {
   const { isNew } = database;
   const hasTraces = mark.value > 0 || merged > 0 || newestAuditEvent(directory) > 0;
   if (isNew && hasTraces) return continueEmptied(database, log);
+  const { newest: own } = database.commitPoint;
   database.agreeWithHistory();
+  // An older copy does not know the audit events that only the history has.
+  if (own < database.merged) database.continueChain(chainInHistory(database));
   const { wasClosedCleanly } = database;
   const loss = isNew ? undefined : findLoss(database, log);
   if (loss !== undefined) log.backUp();
@@ -215,6 +225,34 @@ function continuedChain(
   if (chain !== undefined && chain.seq >= own.seq && chain.seq <= to) return chain;
   if (tail.seq > 0 && tail.seq < own.seq) return own;
   return noted !== undefined && noted.seq > own.seq ? noted : own;
+}
+
+/** Follows the chain through the audit events of the history that the database does not know. */
+function chainInHistory({ location, commitPoint }: JournalDatabase): ChainState {
+  let { count, seq, head } = commitPoint.chain;
+  try {
+    using db = openForReading(location.directory);
+    const reader = new HistoryReader(db);
+    const all = {
+      order: "asc",
+      type: "audit_log",
+      sinceMs: undefined,
+      untilMs: undefined,
+    } as const;
+    for (let from = seq + 1; ;) {
+      const { to, blocks } = reader.read({ from, ...all });
+      if (to < from) break;
+      from = to + 1;
+      if (blocks.length === 0) continue;
+      const batch = decodeBlocks(blocks);
+      count += batch.length;
+      seq = batch.sequence(batch.length - 1);
+      head = batch.hash(batch.length - 1);
+    }
+  } catch {
+    // What cannot be read is reported when it is read; the chain continues after the last event that was.
+  }
+  return { count, seq, head };
 }
 
 /** For a database whose own state of the chain is damaged. */

@@ -48,7 +48,7 @@ const DIRECTORIES_BYTES_MAX = 8 << 20;
 
 /** The blocks that are kept open, because the next search or page often needs the same ones, and what was read of them. */
 const OPEN_BLOCKS_MAX = 8;
-const OPEN_BLOCKS_BYTES_MAX = 32 << 20;
+const OPEN_BLOCKS_BYTES_MAX = 12 << 20;
 
 /** A block as it is listed, without reading its row. */
 interface ListedBlock extends PlannedBlock {

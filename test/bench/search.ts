@@ -66,6 +66,7 @@ export async function benchSearch({ rounds, share }: Scale): Promise<void> {
   const records = Math.round(RECORDS * share);
   const needle = await fill(gateway, records);
   await merged(client);
+  const idleBytes = gateway.program.residentBytes;
   printValues(
     "search.tailgate_bytes",
     "bytes/record",
@@ -86,7 +87,8 @@ export async function benchSearch({ rounds, share }: Scale): Promise<void> {
     }
     const { program } = gateway;
     await scans({ queries, program, target, bytes: envelopeBytes, rounds });
-    printValues("search.tailgate_peak_memory", "MB", [gateway.program.peakBytes / 2 ** 20]);
+    const usedBytes = (await peakOfTwo(queries, program)) - idleBytes;
+    printValues("search.memory_of_two_searches", "MB", [usedBytes / 2 ** 20], "<= 150");
   } finally {
     client.close();
     target.sender.close();
@@ -301,13 +303,14 @@ interface Scans {
   readonly rounds: number;
 }
 
+const SCANS = [
+  { name: "search_substring.tailgate", q: '"ard 1"', target: ">= 1200" },
+  { name: "search_regex.tailgate", q: "/[a-c][0-9]+[x-z]/", target: ">= 60" },
+] as const;
+
 /** What no index helps with, in envelopes read for each second of the gateway's CPU time: several threads search. */
 async function scans({ queries, program, target: watched, bytes, rounds }: Scans): Promise<void> {
-  const kinds = [
-    { name: "search_substring.tailgate", q: '"ard 1"', target: ">= 1200" },
-    { name: "search_regex.tailgate", q: "/[a-c][0-9]+[x-z]/", target: ">= 60" },
-  ] as const;
-  for (const { name, q, target } of kinds) {
+  for (const { name, q, target } of SCANS) {
     const rates: number[] = [];
     const latencies: Latencies[] = [];
     for (let round = 0; round < Math.min(rounds, 3); round++) {
@@ -320,6 +323,20 @@ async function scans({ queries, program, target: watched, bytes, rounds }: Scans
     printValues(name, "MB/s", rates, target);
     process.stderr.write(`  ${latencyText(latencies)}\n`);
   }
+}
+
+/** Returns the resident size of the gateway while two searches read everything. */
+async function peakOfTwo(
+  queries: GatewayQueries,
+  program: GatewayProcess["program"],
+): Promise<number> {
+  let peak = 0;
+  const sampling = setInterval(() => {
+    peak = Math.max(peak, program.residentBytes);
+  }, 10);
+  await Promise.all(SCANS.map(({ q }) => queries.counts({ q })));
+  clearInterval(sampling);
+  return peak;
 }
 
 function grep(text: string, file: string): number {

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import type { Worker } from "node:worker_threads";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { decodeBlocks } from "../../src/batch/block.ts";
 import { compileFilter } from "../../src/filter/filter.ts";
@@ -172,6 +173,45 @@ describe("a search of the history", () => {
           [...Map.groupBy(services, (name) => name)].map(([k, v]) => [k, v.length]),
         ),
       );
+    }
+  });
+
+  test("is not affected by a thread that ends; a task that ends two threads fails", async () => {
+    const other = new HistorySearches(directory);
+    const threads: Worker[] = [];
+    let endsAll = false;
+    let hasEnded = false;
+    const watch = (thread: Worker): void => {
+      threads.push(thread);
+      if (endsAll) void thread.terminate();
+    };
+    process.on("worker", watch);
+    const given = search("type:system", { order: "asc" });
+    const run = async (): Promise<number[]> => {
+      const sequences: number[] = [];
+      for await (const { blocks } of other.find(given, Infinity, NEVER)) {
+        for (const block of blocks) {
+          const batch = decodeBlocks([block]);
+          for (let index = 0; index < batch.length; index++) sequences.push(batch.sequence(index));
+        }
+        // The next tasks are under way.
+        if (!hasEnded) for (const thread of threads) void thread.terminate();
+        hasEnded = true;
+      }
+      return sequences;
+    };
+    try {
+      expect(await run()).toEqual(expected(given));
+      const started = threads.length;
+      endsAll = true;
+      for (const thread of threads) await thread.terminate();
+      await expect(run()).rejects.toThrow("a thread that searches the history has ended");
+      expect(threads.length).toBe(started + 2);
+      endsAll = false;
+      expect(await run()).toEqual(expected(given));
+    } finally {
+      process.off("worker", watch);
+      await other.close();
     }
   });
 

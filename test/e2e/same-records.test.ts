@@ -21,12 +21,12 @@ import { Workspace } from "../harness/workspace.ts";
 /** Each makes other records and filters: `SEARCH_SEED=1`. */
 const SEED = Number(process.env["SEARCH_SEED"] ?? Date.now() % 1e6);
 
-const MERGED_REQUESTS = 70;
+const MERGED_REQUESTS = 50;
 /** After so many commits, what is there is merged. */
 const MERGED_COMMITS = 256;
 const LATER_REQUESTS = 16;
 /** More of them find more: `SEARCH_QUERIES=100`. */
-const QUERIES = Number(process.env["SEARCH_QUERIES"] ?? 8);
+const QUERIES = Number(process.env["SEARCH_QUERIES"] ?? 4);
 
 /** What ends each subscription. */
 const LAST = "the-last-record-of-all";

@@ -19,7 +19,7 @@ import { realisticRecords, storeRecords, type StoredRecord } from "./history-fil
 
 /** More of them find more: `DAMAGE_RUNS=2000`. */
 const RUNS = Number(process.env["DAMAGE_RUNS"] ?? 12);
-const RECORDS = 600;
+const RECORDS = 400;
 const QUERIES = ["", "retry", "-retry", "level:WARNING", "role:*"];
 
 let directory: string;
@@ -30,7 +30,7 @@ beforeAll(() => {
   directory = mkdtempSync(join(tmpdir(), "tailgate-damage-"));
   const { database } = openHistory(directory);
   records = realisticRecords(RECORDS);
-  storeRecords(database, records, 150);
+  storeRecords(database, records, 130);
   database.close();
   sound = join(directory, "sound.db");
   copyFileSync(historyPath(directory), sound);
